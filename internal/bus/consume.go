@@ -1,0 +1,171 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Verdict is what a handler decided about a message. Its zero value leaves the
+// message alone: it comes again after AckWait.
+type Verdict struct {
+	act    action
+	delay  time.Duration
+	reason string
+	err    error
+}
+
+type action int
+
+const (
+	actNone action = iota
+	actAck
+	actRetry
+	actDead
+)
+
+// Done: the message's effect is durable elsewhere; forget it.
+func Done() Verdict { return Verdict{act: actAck} }
+
+// Again: deliver it again after delay. It holds an ack slot meanwhile, so delays
+// are short (≤ 30 s).
+func Again(delay time.Duration) Verdict { return Verdict{act: actRetry, delay: delay} }
+
+// Dead: it can never be taken; publish the whole message to DEAD, then ack.
+func Dead(reason string, err error) Verdict { return Verdict{act: actDead, reason: reason, err: err} }
+
+// Leave: do nothing; the server delivers it again after AckWait.
+func Leave() Verdict { return Verdict{} }
+
+// IsDead, IsDone and Delay let tests and metrics read a verdict.
+func (v Verdict) IsDead() (reason string, ok bool) { return v.reason, v.act == actDead }
+func (v Verdict) IsDone() bool                     { return v.act == actAck }
+func (v Verdict) Delay() (time.Duration, bool)     { return v.delay, v.act == actRetry }
+
+// Handler handles one message. ctx ends when the worker must let go at once, not
+// when it should merely stop taking new ones.
+type Handler func(ctx context.Context, msg jetstream.Msg) Verdict
+
+// ConsumeConfig says which durable to read and how.
+type ConsumeConfig struct {
+	Stream, Durable string
+	// Concurrency is how many messages are handled at once; also how many are
+	// fetched ahead, so that none waits past its AckWait in our memory.
+	Concurrency int
+	// Progress keeps a message that is being worked on from being delivered
+	// again, at AckWait/3.
+	Progress bool
+}
+
+// Consume handles messages until ctx ends, then waits for those in work; their
+// handlers' context is work, which outlives ctx by the caller's grace. It
+// returns nil on a clean end, and an error when the consumer is gone or stalls:
+// a worker then exits and is started again.
+func (b *Bus) Consume(ctx, work context.Context, cfg ConsumeConfig, handle Handler) error {
+	cons, err := b.JS.Consumer(ctx, cfg.Stream, cfg.Durable)
+	if err != nil {
+		return fmt.Errorf("bind to consumer %s of %s: %w", cfg.Durable, cfg.Stream, err)
+	}
+	ackWait := cons.CachedInfo().Config.AckWait
+	n := max(cfg.Concurrency, 1)
+	it, err := cons.Messages(jetstream.PullMaxMessages(n), jetstream.PullHeartbeat(5*time.Second), jetstream.PullExpiry(15*time.Second),
+		jetstream.WithMessagesErrOnMissingHeartbeat(true))
+	if err != nil {
+		return fmt.Errorf("read consumer %s: %w", cfg.Durable, err)
+	}
+	stop := context.AfterFunc(ctx, it.Drain)
+	defer stop()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	slots := make(chan struct{}, n)
+	misses := 0
+	for {
+		msg, err := it.Next()
+		switch {
+		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
+			return nil
+		case errors.Is(err, jetstream.ErrNoHeartbeat):
+			// Away while reconnecting is normal; silent while connected is a stall.
+			if b.NC.IsConnected() {
+				misses++
+			}
+			if misses >= 6 {
+				it.Stop()
+				return fmt.Errorf("consumer %s of %s: no heartbeat: %w", cfg.Durable, cfg.Stream, err)
+			}
+			b.log.Warn("nats: no heartbeat from consumer", "consumer", cfg.Durable, "misses", misses)
+			continue
+		case err != nil:
+			it.Stop()
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("consumer %s of %s: %w", cfg.Durable, cfg.Stream, err)
+		}
+		misses = 0
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if cfg.Progress {
+				defer b.inProgress(msg, ackWait/3)()
+			}
+			b.settle(work, cfg.Stream, msg, handle(work, msg))
+		})
+	}
+}
+
+// inProgress tells the server every interval that msg is being worked on, until
+// the returned function is called.
+func (b *Bus) inProgress(msg jetstream.Msg, every time.Duration) func() {
+	if every <= 0 {
+		return func() {}
+	}
+	var t *time.Timer
+	var mu sync.Mutex
+	done := false
+	t = time.AfterFunc(every, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if done {
+			return
+		}
+		_ = msg.InProgress() // best effort: at worst it is delivered twice, which the ledger stands
+		t.Reset(every)
+	})
+	return func() {
+		mu.Lock()
+		done = true
+		mu.Unlock()
+		t.Stop()
+	}
+}
+
+// settle carries out a verdict. An ack that is lost leads to a second delivery,
+// which every handler stands; so acks are not waited for.
+func (b *Bus) settle(ctx context.Context, stream string, msg jetstream.Msg, v Verdict) {
+	var err error
+	switch v.act {
+	case actAck:
+		err = msg.Ack()
+	case actRetry:
+		err = msg.NakWithDelay(v.delay)
+	case actDead:
+		if err = b.DeadLetter(ctx, stream, msg, v.reason, v.err); err == nil {
+			// If we die here: the letter lies in DEAD and the message comes again;
+			// the letter's message id keeps it from lying there twice.
+			err = msg.Ack()
+		} else {
+			b.log.Error("nats: dead letter not stored, message kept", "stream", stream, "error", err)
+			err = msg.NakWithDelay(5 * time.Second)
+		}
+	default:
+		return
+	}
+	if err != nil {
+		b.log.Warn("nats: verdict not delivered, message comes again", "stream", stream, "error", err)
+	}
+}

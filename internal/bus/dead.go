@@ -1,0 +1,77 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Headers of a dead letter.
+const (
+	HeaderError    = "Simline-Error"    // what was wrong, for a person
+	HeaderReason   = "Simline-Reason"   // one of wire's reasons
+	HeaderAttempts = "Simline-Attempts" // deliveries so far
+	HeaderOrigin   = "Simline-Origin"   // the subject it came on
+	HeaderOriginID = "Simline-Origin-Msg-Id"
+)
+
+const maxErrorHeader = 1000
+
+// DeadLetter publishes the whole of msg to DEAD with why it could not be taken.
+func (b *Bus) DeadLetter(ctx context.Context, stream string, msg jetstream.Msg, reason string, cause error) error {
+	attempts, id := "1", ""
+	if meta, err := msg.Metadata(); err == nil {
+		attempts = strconv.FormatUint(meta.NumDelivered, 10)
+		id = fmt.Sprintf("dead:%s:%d:%d", stream, meta.Timestamp.UnixNano(), meta.Sequence.Stream)
+	}
+	return b.DeadBytes(ctx, DeadLetter{Stream: stream, Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data(),
+		Reason: reason, Cause: cause, Attempts: attempts, MsgID: id})
+}
+
+// DeadLetter is a message that cannot be taken, and why.
+type DeadLetter struct {
+	Stream, Subject string
+	Header          nats.Header
+	Data            []byte
+	Reason          string
+	Cause           error
+	Attempts        string
+	MsgID           string // for the duplicate window of DEAD; may be empty
+}
+
+// DeadBytes stores a dead letter that need not have been a message before.
+func (b *Bus) DeadBytes(ctx context.Context, d DeadLetter) error {
+	out := NewMsg(SubjectDead(d.Stream), d.MsgID, d.Data)
+	for name, values := range d.Header {
+		if !strings.HasPrefix(name, "Nats-") {
+			out.Header[name] = values
+		}
+	}
+	if id := d.Header.Get(HeaderMsgID); id != "" {
+		out.Header.Set(HeaderOriginID, id)
+	}
+	text := ""
+	if d.Cause != nil {
+		text = d.Cause.Error()
+	}
+	out.Header.Set(HeaderError, oneLine(text))
+	out.Header.Set(HeaderReason, d.Reason)
+	out.Header.Set(HeaderAttempts, d.Attempts)
+	out.Header.Set(HeaderOrigin, d.Subject)
+	_, err := b.Publish(ctx, out)
+	return err
+}
+
+func oneLine(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < 0x20 {
+			return ' '
+		}
+		return r
+	}, s)
+	return s[:min(len(s), maxErrorHeader)]
+}

@@ -1,0 +1,59 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Provision makes or updates every stream, consumer and bucket. It is
+// idempotent, and the only place that changes them: workers bind.
+func (b *Bus) Provision(ctx context.Context, s Settings) error {
+	t := NewTopology(s)
+	for _, sc := range t.Streams {
+		if _, err := b.JS.CreateOrUpdateStream(ctx, sc); err != nil {
+			return fmt.Errorf("stream %s: %w", sc.Name, err)
+		}
+		for _, cc := range t.Consumers[sc.Name] {
+			if _, err := b.JS.CreateOrUpdateConsumer(ctx, sc.Name, cc); err != nil {
+				return fmt.Errorf("consumer %s of %s: %w", cc.Durable, sc.Name, err)
+			}
+		}
+	}
+	for _, kc := range t.Buckets {
+		if _, err := b.JS.CreateOrUpdateKeyValue(ctx, kc); err != nil {
+			return fmt.Errorf("bucket %s: %w", kc.Bucket, err)
+		}
+	}
+	return nil
+}
+
+// Need checks that the streams, consumers (as "STREAM/consumer") and buckets (as
+// "kv/bucket") a worker binds to are there, and says all that is missing at once.
+func (b *Bus) Need(ctx context.Context, names ...string) error {
+	var missing []string
+	for _, name := range names {
+		var err error
+		if bucket, ok := strings.CutPrefix(name, "kv/"); ok {
+			_, err = b.JS.KeyValue(ctx, bucket)
+		} else if stream, consumer, ok := strings.Cut(name, "/"); ok {
+			_, err = b.JS.Consumer(ctx, stream, consumer)
+		} else {
+			_, err = b.JS.Stream(ctx, name)
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrBucketNotFound):
+			missing = append(missing, name)
+		default:
+			return fmt.Errorf("look for %s: %w", name, err)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("missing on the NATS server: %s; run `simctl provision`", strings.Join(missing, ", "))
+	}
+	return nil
+}

@@ -1,0 +1,105 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Headers of what simline publishes.
+const (
+	HeaderMsgID       = jetstream.MsgIDHeader
+	HeaderTraceParent = "traceparent"
+	HeaderExpectSeq   = jetstream.ExpectedLastSubjSeqHeader
+	HeaderExpectOf    = jetstream.ExpectedLastSubjSeqSubjHeader
+)
+
+// Errors of a publish. Anything else that is returned means that the server
+// refused and nothing was stored.
+var (
+	// ErrOutcomeUnknown: no PubAck came; the message may be stored or not.
+	ErrOutcomeUnknown = errors.New("publish: outcome unknown")
+	// ErrConflict: the expected last sequence was not the last.
+	ErrConflict = errors.New("publish: another write came first")
+)
+
+// Ack is what the server said of a stored message.
+type Ack struct {
+	Stream    string
+	Sequence  uint64
+	Duplicate bool // the message id was known within the duplicate window
+}
+
+// Publish stores msg and waits for its PubAck, at most until ctx ends or
+// PublishTimeout. When it returns nil the message is as durable as its stream.
+func (b *Bus) Publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
+	ctx, cancel := context.WithTimeout(ctx, PublishTimeout)
+	defer cancel()
+	reply, err := b.NC.RequestMsgWithContext(ctx, msg)
+	if err != nil {
+		return Ack{}, publishError(msg.Subject, err)
+	}
+	return parseAck(msg.Subject, reply)
+}
+
+// publishError tells what certainly was not stored from what may have been.
+func publishError(subject string, err error) error {
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("publish %s: no stream takes it: %w", subject, err)
+	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionClosed):
+		return fmt.Errorf("publish %s: %w", subject, err)
+	}
+	return fmt.Errorf("publish %s: %w: %w", subject, ErrOutcomeUnknown, err)
+}
+
+type pubAck struct {
+	Stream    string              `json:"stream"`
+	Seq       uint64              `json:"seq"`
+	Duplicate bool                `json:"duplicate"`
+	BatchSize int                 `json:"count"`
+	Error     *jetstream.APIError `json:"error"`
+}
+
+func parseAck(subject string, reply *nats.Msg) (Ack, error) {
+	if len(reply.Data) == 0 && reply.Header.Get("Status") == "503" {
+		return Ack{}, fmt.Errorf("publish %s: no stream takes it: %w", subject, nats.ErrNoResponders)
+	}
+	var a pubAck
+	if err := json.Unmarshal(reply.Data, &a); err != nil {
+		return Ack{}, fmt.Errorf("publish %s: %w: answer %.80q", subject, ErrOutcomeUnknown, reply.Data)
+	}
+	if a.Error != nil {
+		return Ack{}, apiError(subject, a.Error)
+	}
+	return Ack{Stream: a.Stream, Sequence: a.Seq, Duplicate: a.Duplicate}, nil
+}
+
+func apiError(subject string, e *jetstream.APIError) error {
+	if e.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		return fmt.Errorf("publish %s: %w: %s", subject, ErrConflict, e.Description)
+	}
+	return fmt.Errorf("publish %s: %w", subject, e)
+}
+
+// NewMsg makes a message with its id for the server's duplicate window.
+func NewMsg(subject, msgID string, data []byte) *nats.Msg {
+	m := nats.NewMsg(subject)
+	m.Data = data
+	if msgID != "" {
+		m.Header.Set(HeaderMsgID, msgID)
+	}
+	return m
+}
+
+// Expect makes msg's publish fail with ErrConflict unless the last message on
+// filter has sequence seq (0: there is none).
+func Expect(msg *nats.Msg, filter string, seq uint64) {
+	msg.Header.Set(HeaderExpectSeq, strconv.FormatUint(seq, 10))
+	msg.Header.Set(HeaderExpectOf, filter)
+}

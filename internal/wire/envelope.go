@@ -1,0 +1,117 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// CloudEvents types of what simline publishes and accepts.
+const (
+	TypeOrderRequest = "simline.order.request.v1"
+	TypeOrderCancel  = "simline.order.cancel.v1"
+	TypeEvidence     = "simline.evidence.v1"
+	TypeCDRFile      = "simline.cdr.file.v1"
+	TypeCDRLoaded    = "simline.cdr.loaded.v1"
+	TypeCDRGap       = "simline.cdr.gap.v1"
+	TypeTaskTrack    = "simline.task.track.v1"
+	TypeTaskEnded    = "simline.task.ended.v1"
+	TypeFinding      = "simline.finding.v1"
+)
+
+// TypeOrder is the type of the event of an order that reached state.
+func TypeOrder(state string) string { return "simline.order." + state + ".v1" }
+
+// TypeWebhook is the type of a notification; event is the subject's token.
+func TypeWebhook(event string) string { return "simline.webhook." + event + ".v1" }
+
+// Envelope is a CloudEvents 1.0 event in structured JSON form.
+type Envelope struct {
+	SpecVersion     string          `json:"specversion"`
+	ID              string          `json:"id"`
+	Source          string          `json:"source"`
+	Type            string          `json:"type"`
+	Subject         string          `json:"subject,omitempty"`
+	Time            time.Time       `json:"time"`
+	DataContentType string          `json:"datacontenttype,omitempty"`
+	TraceParent     string          `json:"traceparent,omitempty"` // W3C, distributed tracing extension
+	Data            json.RawMessage `json:"data"`
+}
+
+// Source is the CloudEvents source of a worker: "/simline/orderer".
+func Source(worker string) string { return "/simline/" + worker }
+
+// NewEnvelope wraps data, which is marshalled, or taken byte for byte if it is
+// a json.RawMessage. An empty id becomes a random UUID.
+func NewEnvelope(typ, source, subject, id string, at time.Time, data any) (Envelope, error) {
+	raw, ok := data.(json.RawMessage)
+	if !ok {
+		b, err := json.Marshal(data)
+		if err != nil {
+			return Envelope{}, fmt.Errorf("encode data of %s: %w", typ, err)
+		}
+		raw = b
+	}
+	if id == "" {
+		id = uuid.NewString()
+	}
+	return Envelope{SpecVersion: "1.0", ID: id, Source: source, Type: typ, Subject: subject,
+		Time: at.UTC(), DataContentType: "application/json", Data: raw}, nil
+}
+
+// Marshal writes the envelope; Data is copied byte for byte, not compacted, so
+// that a signature over it can be checked again.
+func (e Envelope) Marshal() ([]byte, error) {
+	data := e.Data
+	e.Data = nil
+	head, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("encode envelope of %s: %w", e.Type, err)
+	}
+	head = bytes.TrimSuffix(head, []byte(`null}`))
+	out := make([]byte, 0, len(head)+len(data)+1)
+	out = append(append(out, head...), data...)
+	return append(out, '}'), nil
+}
+
+// ParseEnvelope reads a CloudEvents event strictly. Extensions are accepted and
+// ignored; type is not judged here.
+func ParseEnvelope(b []byte) (Envelope, error) {
+	if err := CheckJSON(b); err != nil {
+		return Envelope{}, err
+	}
+	var e Envelope
+	if err := json.Unmarshal(b, &e); err != nil {
+		return Envelope{}, schemaError("envelope: %v", err)
+	}
+	if e.SpecVersion != "1.0" {
+		return Envelope{}, schemaError("specversion %.16q is not 1.0", e.SpecVersion)
+	}
+	if len(e.Data) == 0 {
+		return Envelope{}, schemaError("envelope without data")
+	}
+	return e, nil
+}
+
+// payload returns the data of b if b is a CloudEvents event, else b itself: what
+// we accept from upstream may be bare. The envelope's id, time and traceparent
+// come along when there are any.
+func payload(b []byte) (json.RawMessage, Envelope, error) {
+	if err := CheckJSON(b); err != nil {
+		return nil, Envelope{}, err
+	}
+	var probe struct {
+		SpecVersion *string `json:"specversion"`
+	}
+	if err := json.Unmarshal(b, &probe); err != nil {
+		return nil, Envelope{}, schemaError("not an object: %v", err)
+	}
+	if probe.SpecVersion == nil {
+		return b, Envelope{}, nil
+	}
+	e, err := ParseEnvelope(b)
+	return e.Data, e, err
+}
