@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -115,12 +116,11 @@ func Run[C Config](ctx context.Context, name string, args, environ []string, std
 	defer admin.close()
 
 	work, let := context.WithCancel(context.Background())
-	defer let()
-	grace := context.AfterFunc(ctx, func() {
-		log.Info("draining", "grace", s.Grace)
-		time.AfterFunc(s.Grace, let)
-	})
-	defer grace()
+	ended := make(chan struct{})
+	var drain sync.WaitGroup
+	drain.Go(func() { endWork(ctx, ended, let, s.Grace, log) })
+	defer drain.Wait()
+	defer close(ended)
 	log.Info("starting", "admin", admin.Addr())
 	if err := run(ctx, &Process{Name: name, Log: log, Metrics: reg, Admin: admin, Work: work}, cfg); err != nil {
 		log.Error("stopped", "error", err)
@@ -128,4 +128,22 @@ func Run[C Config](ctx context.Context, name string, args, environ []string, std
 	}
 	log.Info("stopped")
 	return 0
+}
+
+// endWork cuts off work in hand when it outlasts the grace after ctx's end.
+func endWork(ctx context.Context, ended <-chan struct{}, let func(), grace time.Duration, log *slog.Logger) {
+	defer let()
+	select {
+	case <-ended:
+		return
+	case <-ctx.Done():
+	}
+	log.Info("draining", "grace", grace)
+	t := time.NewTimer(grace)
+	defer t.Stop()
+	select {
+	case <-ended:
+	case <-t.C:
+		log.Warn("work in hand outlasted the grace")
+	}
 }
