@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/shopspring/decimal"
 )
@@ -40,33 +41,49 @@ func NewMoney(amount, currency string) (Money, error) {
 	return Money{Amount: d, Currency: currency}, nil
 }
 
-// MarshalJSON writes at least two digits after the point, and all there are.
+// MarshalJSON writes the amount as AmountString does. It refuses what
+// UnmarshalJSON could not read back: an event in the ledger that nobody can
+// decode would strand its order.
 func (m Money) MarshalJSON() ([]byte, error) {
-	return json.Marshal(moneyJSON{Amount: m.AmountString(), Currency: m.Currency})
+	amount := m.AmountString()
+	if _, err := NewMoney(amount, m.Currency); err != nil {
+		return nil, err
+	}
+	return []byte(`{"amount":"` + amount + `","currency":"` + m.Currency + `"}`), nil
 }
 
-// AmountString is the amount as the wire shows it: "5.00", "0.125".
+// AmountString is the amount as the wire shows it: at least two digits after the
+// point and no zeros behind them, so that equal amounts read alike: "5.00", "0.125".
 func (m Money) AmountString() string {
-	return m.Amount.StringFixed(max(2, -m.Amount.Exponent()))
+	places := max(2, -m.Amount.Exponent())
+	text := m.Amount.StringFixed(places)
+	for ; places > 2 && strings.HasSuffix(text, "0"); places-- {
+		text = text[:len(text)-1]
+	}
+	return text
 }
 
-// UnmarshalJSON accepts exactly what MarshalJSON writes and what NewMoney parses.
+// UnmarshalJSON accepts an object of amount and currency and nothing else, the
+// names spelt exactly so. A negative zero is refused.
 func (m *Money) UnmarshalJSON(b []byte) error {
-	var w moneyJSON
+	var w map[string]string
 	if err := json.Unmarshal(b, &w); err != nil {
 		return fmt.Errorf("money: %w", err)
 	}
-	v, err := NewMoney(w.Amount, w.Currency)
+	amount, has := w["amount"]
+	currency, hasToo := w["currency"]
+	if !has || !hasToo || len(w) != 2 {
+		return errors.New("money: not an object of amount and currency alone")
+	}
+	v, err := NewMoney(amount, currency)
 	if err != nil {
 		return fmt.Errorf("money: %w", err)
 	}
+	if v.Amount.IsZero() && strings.HasPrefix(amount, "-") {
+		return fmt.Errorf("money: amount %.32q is a negative zero", amount)
+	}
 	*m = v
 	return nil
-}
-
-type moneyJSON struct {
-	Amount   string `json:"amount"`
-	Currency string `json:"currency"`
 }
 
 // Cmp compares two amounts of one currency: -1, 0, 1, or ErrCurrency.

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Suppliers and their products, as they stand in subjects and messages.
@@ -100,8 +101,8 @@ func (r *Request) Validate() error {
 	need := func(name, value string) {
 		if value == "" {
 			bad("%s is missing", name)
-		} else if len(value) > 255 || strings.ContainsFunc(value, isControl) {
-			bad("%s is over 255 bytes or holds control characters", name)
+		} else if utf8.RuneCountInString(value) > 255 || strings.ContainsFunc(value, isControl) {
+			bad("%s is over 255 characters or holds control characters", name)
 		}
 	}
 	none := func(name, value string) {
@@ -154,8 +155,8 @@ func (r *Request) Validate() error {
 		if r.DurationDays < 0 || r.DurationDays > 3650 {
 			bad("duration_days %d is not 1 to 3650", r.DurationDays)
 		}
-		if len(r.FlagURL) > 1024 {
-			bad("flag_url is over 1024 bytes")
+		if utf8.RuneCountInString(r.FlagURL) > 1024 || strings.ContainsFunc(r.FlagURL, isControl) {
+			bad("flag_url is over 1024 characters or holds control characters")
 		}
 	} else if r.Price != nil || r.Quantity != 0 || r.DurationDays != 0 || r.FlagURL != "" {
 		bad("price, quantity, duration_days and flag_url belong to esimfly only")

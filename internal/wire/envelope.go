@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/google/uuid"
@@ -72,6 +73,9 @@ func (e Envelope) Marshal() ([]byte, error) {
 		return nil, fmt.Errorf("encode envelope of %s: %w", e.Type, err)
 	}
 	head = bytes.TrimSuffix(head, []byte(`null}`))
+	if len(data) == 0 {
+		data = []byte("null")
+	}
 	out := make([]byte, 0, len(head)+len(data)+1)
 	out = append(append(out, head...), data...)
 	return append(out, '}'), nil
@@ -80,8 +84,18 @@ func (e Envelope) Marshal() ([]byte, error) {
 // ParseEnvelope reads a CloudEvents event strictly. Extensions are accepted and
 // ignored; type is not judged here.
 func ParseEnvelope(b []byte) (Envelope, error) {
-	if err := CheckJSON(b); err != nil {
+	odd, err := scan(b)
+	if err != nil {
 		return Envelope{}, err
+	}
+	return parseEnvelope(b, odd)
+}
+
+func parseEnvelope(b []byte, odd bool) (Envelope, error) {
+	if odd {
+		if err := attributeNames(b); err != nil {
+			return Envelope{}, err
+		}
 	}
 	var e Envelope
 	if err := json.Unmarshal(b, &e); err != nil {
@@ -96,22 +110,62 @@ func ParseEnvelope(b []byte) (Envelope, error) {
 	return e, nil
 }
 
-// payload returns the data of b if b is a CloudEvents event, else b itself: what
-// we accept from upstream may be bare. The envelope's id, time and traceparent
-// come along when there are any.
-func payload(b []byte) (json.RawMessage, Envelope, error) {
-	if err := CheckJSON(b); err != nil {
-		return nil, Envelope{}, err
+// attributeNames holds the names of an envelope to what CloudEvents allows,
+// lower-case letters and digits (and data_base64, which we do not read), so that
+// no other spelling passes for one of its attributes.
+func attributeNames(b []byte) error {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(b, &members); err != nil {
+		return schemaError("envelope: %v", err)
 	}
+	for name := range members {
+		if !attributeName.MatchString(name) {
+			return schemaError("envelope: %.40q is not a CloudEvents attribute name", name)
+		}
+	}
+	return nil
+}
+
+var attributeName = regexp.MustCompile(`^[a-z0-9_]+$`)
+
+// document is a message that was opened: its data and what came around it.
+type document struct {
+	data json.RawMessage
+	env  Envelope // zero for a bare message
+	odd  bool     // see scan
+}
+
+// open finds the data of b: that of a CloudEvents event, or b itself, since what
+// we accept from upstream may be bare.
+func open(b []byte) (document, error) {
+	odd, err := scan(b)
+	if err != nil {
+		return document{}, err
+	}
+	d := document{data: b, odd: odd}
 	var probe struct {
-		SpecVersion *string `json:"specversion"`
+		SpecVersion json.RawMessage `json:"specversion"`
 	}
 	if err := json.Unmarshal(b, &probe); err != nil {
-		return nil, Envelope{}, schemaError("not an object: %v", err)
+		return d, schemaError("not an object: %v", err)
 	}
-	if probe.SpecVersion == nil {
-		return b, Envelope{}, nil
+	if len(probe.SpecVersion) == 0 || bytes.Equal(probe.SpecVersion, []byte("null")) {
+		return d, nil
 	}
-	e, err := ParseEnvelope(b)
-	return e.Data, e, err
+	if d.env, err = parseEnvelope(b, odd); err != nil {
+		return d, err
+	}
+	d.data = d.env.Data
+	if t := d.env.Time; !t.IsZero() {
+		if err := checkTime("time", t); err != nil {
+			return d, schemaError("%v", err)
+		}
+	}
+	return d, nil
+}
+
+func (d document) decode(v any) error { return decodeStrict(d.data, d.odd, v) }
+
+func (d document) meta() Meta {
+	return Meta{ID: d.env.ID, Time: d.env.Time, TraceParent: d.env.TraceParent}
 }

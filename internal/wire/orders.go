@@ -2,7 +2,9 @@ package wire
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
@@ -16,36 +18,62 @@ type Meta struct {
 	TraceParent string
 }
 
-func metaOf(e Envelope) Meta { return Meta{ID: e.ID, Time: e.Time, TraceParent: e.TraceParent} }
-
-// DecodeRequest reads an order request, bare or as CloudEvents. The account
-// defaults to "default" and esimfly's quantity to 1, so that the same request
-// always hashes the same. Its error is an *Error.
+// DecodeRequest reads an order request, bare or as CloudEvents, and writes it in
+// one form, so that the same request always hashes the same: the account
+// defaults to "default", esimfly's quantity to 1, times are UTC. What is null is
+// absent; a quantity or account that is given and empty is refused, not guessed.
+// Its error is an *Error.
 func DecodeRequest(b []byte) (order.Request, Meta, error) {
-	data, env, err := payload(b)
+	d, err := open(b)
 	if err != nil {
-		return order.Request{}, Meta{}, err
+		return order.Request{}, d.meta(), err
 	}
-	var r order.Request
-	if err := decodeStrict(data, &r); err != nil {
-		return r, metaOf(env), err
+	// The outer fields win over the embedded ones and tell absent from empty.
+	var in struct {
+		order.Request
+		Account      *string `json:"account"`
+		Quantity     *int    `json:"quantity"`
+		DurationDays *int    `json:"duration_days"`
 	}
-	if r.Account == "" {
-		r.Account = order.DefaultAccount
+	if err := d.decode(&in); err != nil {
+		return in.Request, d.meta(), err
+	}
+	r := in.Request
+	r.Account = order.DefaultAccount
+	if in.Account != nil {
+		r.Account = *in.Account
+	}
+	for _, n := range []struct {
+		name      string
+		from, dst *int
+	}{{"quantity", in.Quantity, &r.Quantity}, {"duration_days", in.DurationDays, &r.DurationDays}} {
+		if n.from == nil {
+			continue
+		}
+		if *n.dst = *n.from; *n.from == 0 {
+			return r, d.meta(), schemaError("%s is 0", n.name)
+		}
 	}
 	if r.Supplier == order.ESIMFly && r.Product == order.ProductESIM && r.Quantity == 0 {
 		r.Quantity = 1
 	}
+	if r.ExpiresAt != nil {
+		if err := checkTime("expires_at", *r.ExpiresAt); err != nil {
+			return r, d.meta(), schemaError("%v", err)
+		}
+		utc := r.ExpiresAt.UTC()
+		r.ExpiresAt = &utc
+	}
 	if r.Metadata, err = canonicalObject(r.Metadata); err != nil {
-		return r, metaOf(env), err
+		return r, d.meta(), err
 	}
 	if slices.Contains(order.Suppliers, r.Supplier) && !slices.Contains(order.Products(r.Supplier), r.Product) {
-		return r, metaOf(env), &Error{Reason: ReasonUnknownProduct, Text: "supplier " + r.Supplier + " has no product " + quoteShort(r.Product)}
+		return r, d.meta(), &Error{Reason: ReasonUnknownProduct, Text: "supplier " + r.Supplier + " has no product " + quoteShort(r.Product)}
 	}
 	if err := r.Validate(); err != nil {
-		return r, metaOf(env), schemaError("%v", err)
+		return r, d.meta(), schemaError("%v", err)
 	}
-	return r, metaOf(env), nil
+	return r, d.meta(), nil
 }
 
 // canonicalObject checks that raw is an object (or absent, or null) and sorts
@@ -71,8 +99,7 @@ func canonicalObject(raw json.RawMessage) (json.RawMessage, error) {
 }
 
 func quoteShort(s string) string {
-	b, _ := json.Marshal(s[:min(len(s), 32)])
-	return string(b)
+	return fmt.Sprintf("%.32q", s)
 }
 
 // Cancel withdraws an order that has not been placed.
@@ -84,26 +111,22 @@ type Cancel struct {
 
 // DecodeCancel reads a cancel, bare or as CloudEvents.
 func DecodeCancel(b []byte) (Cancel, Meta, error) {
-	data, env, err := payload(b)
-	if err != nil {
-		return Cancel{}, Meta{}, err
-	}
 	var c Cancel
-	if err := decodeStrict(data, &c); err != nil {
-		return c, metaOf(env), err
-	}
-	if c.Account == "" {
-		c.Account = order.DefaultAccount
-	}
+	meta, err := decodeInto(b, &c)
+	return c, meta, err
+}
+
+func (c *Cancel) fill() { c.Account = cmp.Or(c.Account, order.DefaultAccount) }
+
+// Validate says what is wrong with a cancel.
+func (c *Cancel) Validate() error {
 	switch {
 	case !order.ValidID(c.OrderID):
-		return c, metaOf(env), schemaError("order_id %.40q is not 1 to 32 of A-Z, a-z, 0-9, _ and -", c.OrderID)
+		return fmt.Errorf("order_id %.40q is not 1 to 32 of A-Z, a-z, 0-9, _ and -", c.OrderID)
 	case !order.ValidAccount(c.Account):
-		return c, metaOf(env), schemaError("account %.40q is not a name", c.Account)
-	case len(c.Reason) > 1000:
-		return c, metaOf(env), schemaError("reason is over 1000 bytes")
+		return fmt.Errorf("account %.40q is not a name", c.Account)
 	}
-	return c, metaOf(env), nil
+	return checkTexts(map[string]string{"reason": c.Reason})
 }
 
 // Evidence is what someone learnt about an order outside of orderer's own calls.
@@ -128,28 +151,41 @@ type Evidence struct {
 
 // DecodeEvidence reads evidence in its CloudEvents form, or bare.
 func DecodeEvidence(b []byte) (Evidence, Meta, error) {
-	data, env, err := payload(b)
-	if err != nil {
-		return Evidence{}, Meta{}, err
-	}
 	var ev Evidence
-	if err := decodeStrict(data, &ev); err != nil {
-		return ev, metaOf(env), err
-	}
+	meta, err := decodeInto(b, &ev)
+	return ev, meta, err
+}
+
+func (ev *Evidence) fill() { ev.Account = cmp.Or(ev.Account, order.DefaultAccount) }
+
+// Validate says what is wrong with a piece of evidence.
+func (ev *Evidence) Validate() error {
 	switch {
 	case !order.ValidID(ev.OrderID):
-		err = schemaError("order_id %.40q is not an order id", ev.OrderID)
+		return fmt.Errorf("order_id %.40q is not an order id", ev.OrderID)
 	case !slices.Contains(order.Suppliers, ev.Supplier):
-		err = schemaError("supplier %.40q is not known", ev.Supplier)
-	case !slices.Contains([]order.Evidence{order.EvidenceLookup, order.EvidenceNotification, order.EvidencePerson}, ev.Source):
-		err = schemaError("source %.40q is not lookup, notification or person", ev.Source)
-	case !slices.Contains([]order.Certainty{order.CertainPlaced, order.CertainNotPlaced, order.CertainUnknown}, ev.Certainty):
-		err = schemaError("certainty %.40q is not placed, not_placed or unknown", ev.Certainty)
-	case ev.ObservedAt.IsZero():
-		err = schemaError("observed_at is missing")
+		return fmt.Errorf("supplier %.40q is not known", ev.Supplier)
+	case !order.ValidAccount(ev.Account):
+		return fmt.Errorf("account %.40q is not a name", ev.Account)
+	case !slices.Contains(evidenceSources, ev.Source):
+		return fmt.Errorf("source %.40q is not lookup, notification or person", ev.Source)
+	case !slices.Contains(certainties, ev.Certainty):
+		return fmt.Errorf("certainty %.40q is not placed, not_placed or unknown", ev.Certainty)
+	case !slices.Contains(statesThere, ev.StateThere):
+		return fmt.Errorf("state_there %.40q is not placed, fulfilled, refunded or rejected", ev.StateThere)
 	}
-	return ev, metaOf(env), err
+	texts := map[string]string{"supplier_order_id": ev.SupplierOrderID, "supplier_order_number": ev.SupplierOrderNumber, "actor": ev.Actor, "reason": ev.Reason}
+	if err := checkTexts(texts); err != nil {
+		return err
+	}
+	return checkTime("observed_at", ev.ObservedAt)
 }
+
+var (
+	evidenceSources = []order.Evidence{order.EvidenceLookup, order.EvidenceNotification, order.EvidencePerson}
+	certainties     = []order.Certainty{order.CertainPlaced, order.CertainNotPlaced, order.CertainUnknown}
+	statesThere     = []string{"", string(order.Placed), string(order.Fulfilled), string(order.Refunded), string(order.Rejected)}
+)
 
 // DecodeOrderEvent reads one event of ORDER_EVENTS.
 func DecodeOrderEvent(b []byte) (order.Record, Meta, error) {
@@ -157,9 +193,10 @@ func DecodeOrderEvent(b []byte) (order.Record, Meta, error) {
 	if err != nil {
 		return order.Record{}, Meta{}, err
 	}
+	d := document{env: env}
 	var r order.Record
 	if err := json.Unmarshal(env.Data, &r); err != nil {
-		return r, metaOf(env), schemaError("order event: %v", err)
+		return r, d.meta(), schemaError("order event: %v", err)
 	}
-	return r, metaOf(env), nil
+	return r, d.meta(), nil
 }

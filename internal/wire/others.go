@@ -1,8 +1,15 @@
 package wire
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/simline/simline/internal/order"
 )
@@ -77,12 +84,70 @@ type Finding struct {
 	SuggestedAction string          `json:"suggested_action,omitempty"`
 }
 
-// DecodeData reads the data of a CloudEvents event, or a bare message, into v,
-// refusing names that v does not have.
-func DecodeData(b []byte, v any) (Meta, error) {
-	data, env, err := payload(b)
-	if err != nil {
-		return Meta{}, err
+// Validate says what is wrong with the announcement of a file.
+func (f *CDRFile) Validate() error {
+	switch {
+	case !order.ValidAccount(f.Account):
+		return fmt.Errorf("account %.40q is not a name", f.Account)
+	case f.File == "" || strings.ContainsAny(f.File, "/\\") || strings.ContainsFunc(f.File, isControl) || utf8.RuneCountInString(f.File) > 255:
+		return fmt.Errorf("file %.80q is not the name of a file", f.File)
+	case f.Size < 0:
+		return fmt.Errorf("size %d is negative", f.Size)
 	}
-	return metaOf(env), decodeStrict(data, v)
+	return errors.Join(checkTime("window_start", f.WindowStart), checkTime("window_end", f.WindowEnd), checkTime("generated_at", f.GeneratedAt))
+}
+
+func (t *Task) fill() { t.Account = cmp.Or(t.Account, order.DefaultAccount) }
+
+// Validate says what is wrong with a task to follow.
+func (t *Task) Validate() error {
+	switch {
+	case t.TaskID == "":
+		return errors.New("task_id is missing")
+	case !slices.Contains(order.Suppliers, t.Supplier):
+		return fmt.Errorf("supplier %.40q is not known", t.Supplier)
+	case !order.ValidAccount(t.Account):
+		return fmt.Errorf("account %.40q is not a name", t.Account)
+	}
+	return checkTexts(map[string]string{"task_id": t.TaskID, "what": t.What})
+}
+
+// DecodeData reads the data of a CloudEvents event, or a bare message, into v, a
+// pointer, refusing names that v does not have. An account that is left out of
+// what upstream sends becomes "default", and v's own Validate is asked if it has
+// one. Its error is an *Error.
+func DecodeData(b []byte, v any) (Meta, error) { return decodeInto(b, v) }
+
+func decodeInto(b []byte, v any) (Meta, error) {
+	d, err := open(b)
+	if err != nil {
+		return d.meta(), err
+	}
+	if err := d.decode(v); err != nil {
+		return d.meta(), err
+	}
+	if f, ok := v.(interface{ fill() }); ok {
+		f.fill()
+	}
+	if c, ok := v.(interface{ Validate() error }); ok {
+		if err := c.Validate(); err != nil {
+			return d.meta(), schemaError("%v", err)
+		}
+	}
+	return d.meta(), nil
+}
+
+// checkTexts bounds free text: at most 1,000 characters, none of them control
+// characters other than tab and line ends.
+func checkTexts(texts map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		if utf8.RuneCountInString(texts[name]) > 1000 || strings.ContainsFunc(texts[name], isControl) {
+			return fmt.Errorf("%s is over 1000 characters or holds control characters", name)
+		}
+	}
+	return nil
+}
+
+func isControl(r rune) bool {
+	return r < 0x20 && r != '\t' && r != '\n' && r != '\r' || r == 0x7f
 }

@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"reflect"
 	"strings"
-	"unicode/utf8"
+	"sync"
+	"time"
 )
 
 // Reasons for which a message becomes a dead letter; header Simline-Reason.
@@ -48,82 +49,86 @@ func malformed(format string, args ...any) error {
 	return &Error{Reason: ReasonMalformed, Text: fmt.Sprintf(format, args...)}
 }
 
-// MaxMessage bounds what is decoded, in bytes.
-const MaxMessage = 1 << 20
-
-const maxDepth = 64
-
-// CheckJSON refuses what two JSON readers could read differently: more than one
-// value, a byte order mark, bad UTF-8, names given twice or in two cases within
-// one object, and nesting deeper than 64.
-func CheckJSON(b []byte) error {
-	if len(b) > MaxMessage {
-		return &Error{Reason: ReasonTooLarge, Text: fmt.Sprintf("%d bytes, over %d", len(b), MaxMessage)}
-	}
-	if !utf8.Valid(b) {
-		return malformed("not valid UTF-8")
-	}
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.UseNumber()
-	type level struct {
-		names map[string]bool // nil in an array
-		name  bool            // the next token is a name
-	}
-	var stack []level
-	for {
-		tok, err := dec.Token()
-		if errors.Is(err, io.EOF) {
-			return malformed("ends early")
-		}
-		if err != nil {
-			return malformed("%v", err)
-		}
-		switch t := tok.(type) {
-		case json.Delim:
-			switch t {
-			case '{':
-				stack = append(stack, level{names: map[string]bool{}, name: true})
-			case '[':
-				stack = append(stack, level{})
-			default:
-				stack = stack[:len(stack)-1]
-				if n := len(stack); n > 0 && stack[n-1].names != nil {
-					stack[n-1].name = true
-				}
-			}
-			if len(stack) > maxDepth {
-				return malformed("nested deeper than %d", maxDepth)
-			}
-		default:
-			n := len(stack)
-			if n > 0 && stack[n-1].names != nil {
-				if top := &stack[n-1]; top.name {
-					key := strings.ToLower(tok.(string))
-					if top.names[key] {
-						return malformed("name %.40q stands twice in one object", tok)
-					}
-					top.names[key], top.name = true, false
-					continue
-				}
-				stack[n-1].name = true
-			}
-		}
-		if len(stack) == 0 {
-			break
-		}
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return malformed("more than one JSON value")
-	}
-	return nil
-}
-
-// decodeStrict fills v from b, refusing names that v does not have.
-func decodeStrict(b []byte, v any) error {
+// decodeStrict fills v from b, refusing names that v does not have. odd says
+// that b holds names that need the slow look (see scan).
+func decodeStrict(b []byte, odd bool, v any) error {
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {
 		return schemaError("%v", err)
+	}
+	if odd {
+		return exactNames(b, reflect.TypeOf(v))
+	}
+	return nil
+}
+
+// exactNames refuses what encoding/json lets pass: a name that fits a field of
+// t only when case is ignored. Our names are lower case throughout, so that only
+// a document with an odd name needs it.
+func exactNames(b []byte, t reflect.Type) error {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if reflect.PointerTo(t).Implements(unmarshaler) {
+		return nil // raw JSON is free; money and times look for themselves
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		var members map[string]json.RawMessage
+		if err := json.Unmarshal(b, &members); err != nil {
+			return schemaError("%v", err)
+		}
+		known := fieldsOf(t)
+		for name, raw := range members {
+			ft, ok := known[name]
+			if !ok {
+				return schemaError("unknown field %.40q", name)
+			}
+			if err := exactNames(raw, ft); err != nil {
+				return err
+			}
+		}
+	case reflect.Slice:
+		var items []json.RawMessage
+		if err := json.Unmarshal(b, &items); err != nil {
+			return schemaError("%v", err)
+		}
+		for _, raw := range items {
+			if err := exactNames(raw, t.Elem()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+var (
+	unmarshaler = reflect.TypeFor[json.Unmarshaler]()
+	fieldCache  sync.Map // reflect.Type → map[string]reflect.Type
+)
+
+// fieldsOf lists the JSON names of t's fields, those of embedded structs too.
+func fieldsOf(t reflect.Type) map[string]reflect.Type {
+	if known, ok := fieldCache.Load(t); ok {
+		return known.(map[string]reflect.Type)
+	}
+	known := map[string]reflect.Type{}
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name != "" && name != "-" {
+			known[name] = f.Type
+		}
+	}
+	fieldCache.Store(t, known)
+	return known
+}
+
+// checkTime refuses a moment that no message of ours can mean. What lies at the
+// edge of the calendar cannot be written again in another zone.
+func checkTime(name string, t time.Time) error {
+	if y := t.Year(); y < 1900 || y > 2999 {
+		return fmt.Errorf("%s is not between the years 1900 and 2999", name)
 	}
 	return nil
 }
