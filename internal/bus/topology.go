@@ -30,6 +30,9 @@ const (
 	BucketSwitches   = "switches"    // pauses and spend stops, set by people
 	BucketBudgets    = "budgets"     // call budgets shared by replicas
 	BucketTasks      = "tasks"       // batch tasks being followed
+
+	BucketFindings     = "findings"      // findings that are open or accepted
+	BucketReconPeriods = "recon_periods" // how far each reconciliation job is
 )
 
 // SubjectStatus is the micro service that answers an order's last event.
@@ -194,6 +197,8 @@ func NewTopology(s Settings) Topology {
 			bucket(BucketSwitches, "pauses and spend stops", 10),
 			bucket(BucketBudgets, "call budgets shared by replicas", 1),
 			bucket(BucketTasks, "batch tasks being followed", 1),
+			bucket(BucketFindings, "findings that are open or accepted", 1),
+			bucket(BucketReconPeriods, "how far each reconciliation job is", 1),
 		},
 	}
 }
