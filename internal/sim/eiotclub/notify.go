@@ -229,7 +229,7 @@ func (n *notifier) run() {
 			}
 		}
 		if n.s.cfg.NotifyDelay > 0 {
-			pause(n.s.ctx, n.s.cfg.NotifyDelay)
+			fault.Sleep(n.s.ctx, n.s.cfg.NotifyDelay)
 		}
 		n.mu.Lock()
 		n.busy--

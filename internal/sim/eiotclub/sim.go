@@ -240,7 +240,7 @@ func (s *Sim) serve(w http.ResponseWriter, r *http.Request) {
 	p, parseErr := parseParams(body)
 	c := &call{path: path, p: p, now: s.cfg.Clock()}
 	if s.cfg.Latency > 0 {
-		pause(r.Context(), s.cfg.Latency)
+		fault.Sleep(r.Context(), s.cfg.Latency)
 	}
 	do := func() fault.Answer {
 		if parseErr != nil {
@@ -322,13 +322,4 @@ func (ep endpoint) answer(s *Sim, r reply, odd, message string) fault.Answer {
 		return fault.Answer{Status: http.StatusInternalServerError, Type: "text/plain", Body: []byte(err.Error())}
 	}
 	return fault.Answer{Type: "application/json;charset=utf-8", Body: b}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

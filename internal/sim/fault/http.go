@@ -31,7 +31,7 @@ const htmlPage = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body
 func Serve(w http.ResponseWriter, r *http.Request, rules []Rule, do func() Answer, refuse func(Rule) Answer) {
 	for _, rule := range rules {
 		if rule.Kind == SlowBefore {
-			sleep(r.Context(), time.Duration(rule.Delay))
+			Sleep(r.Context(), time.Duration(rule.Delay))
 		}
 	}
 	for _, rule := range rules {
@@ -54,7 +54,7 @@ func Serve(w http.ResponseWriter, r *http.Request, rules []Rule, do func() Answe
 	for _, rule := range rules {
 		switch rule.Kind {
 		case SlowAfter:
-			sleep(r.Context(), time.Duration(rule.Delay))
+			Sleep(r.Context(), time.Duration(rule.Delay))
 		case LostReply:
 			drop(w, false)
 			return
@@ -149,7 +149,8 @@ func pad(b []byte, size int) []byte {
 	return append(out, tail...)
 }
 
-func sleep(ctx context.Context, d time.Duration) {
+// Sleep waits for d or until the context ends.
+func Sleep(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
