@@ -70,6 +70,13 @@ const (
 	FileNoLastEOL  Kind = "file_no_final_eol" // the last line has no line end
 )
 
+// Downloads from the embedded FTP server.
+const (
+	FTPRefuse Kind = "ftp_refuse" // the file cannot be read
+	FTPStall  Kind = "ftp_stall"  // Delay after half of it
+	FTPCut    Kind = "ftp_cut"    // an error after half of it
+)
+
 // Point is where a simulator asks for rules.
 type Point int
 
@@ -80,6 +87,7 @@ const (
 	Duplicate
 	Notify
 	File
+	Download
 )
 
 var points = map[Kind]Point{
@@ -91,6 +99,7 @@ var points = map[Kind]Point{
 	NotifyTwice: Notify, NotifyLate: Notify, NotifyReorder: Notify, NotifyNever: Notify,
 	FileHalf: File, FileAbort: File, FileResend: File, FileCorrected: File, FileBOM: File, FileCRLF: File,
 	FileQuotes: File, FileNoHeader: File, FileBadRows: File, FileNever: File, FileEmptyIMEIs: File, FileNoLastEOL: File,
+	FTPRefuse: Download, FTPStall: Download, FTPCut: Download,
 }
 
 // Rule is one fault and the calls it meets. The zero value of each field means "no restriction".
