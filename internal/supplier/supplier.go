@@ -111,7 +111,14 @@ type Sighting struct {
 	Placement
 	// Where names the endpoints that were asked, for the record.
 	Where string
+	// Mismatch names the fields, "iccid" or "package_code", in which the order
+	// there is not what was asked for: our id may have been used by another
+	// system of the account, or the package moved to another card since.
+	Mismatch []string
 }
+
+// ErrNoPrice: the supplier tells no price for such a product.
+var ErrNoPrice = errors.New("no price can be had for this product")
 
 // ErrNoLookup: this supplier cannot look such an order up by what we know of it.
 var ErrNoLookup = errors.New("no look-up for this product by what is known")
