@@ -45,6 +45,12 @@ type DeadLetter struct {
 
 // DeadBytes stores a dead letter that need not have been a message before.
 func (b *Bus) DeadBytes(ctx context.Context, d DeadLetter) error {
+	_, err := b.Publish(ctx, NewDeadLetter(d))
+	return err
+}
+
+// NewDeadLetter makes the message that DeadBytes publishes.
+func NewDeadLetter(d DeadLetter) *nats.Msg {
 	out := NewMsg(SubjectDead(d.Stream), d.MsgID, d.Data)
 	for name, values := range d.Header {
 		if !strings.HasPrefix(name, "Nats-") {
@@ -62,8 +68,7 @@ func (b *Bus) DeadBytes(ctx context.Context, d DeadLetter) error {
 	out.Header.Set(HeaderReason, d.Reason)
 	out.Header.Set(HeaderAttempts, d.Attempts)
 	out.Header.Set(HeaderOrigin, d.Subject)
-	_, err := b.Publish(ctx, out)
-	return err
+	return out
 }
 
 func oneLine(s string) string {

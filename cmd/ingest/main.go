@@ -1,0 +1,36 @@
+// Command ingest receives the suppliers' signed notifications and stores them
+// on the stream WEBHOOKS before it answers SUCCESS.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/ingest"
+	"github.com/simline/simline/internal/service"
+)
+
+func main() { os.Exit(service.Main("ingest", &ingest.Config{}, run)) }
+
+// supplier ─POST─▶ ingest.Worker ─▶ bus ─▶ WEBHOOKS
+//
+//	└─ while NATS is away ─▶ spool ─▶ bus
+func run(ctx context.Context, p *service.Process, cfg *ingest.Config) error {
+	b, err := bus.Connect(bus.Config{URL: cfg.NATSURL, Creds: cfg.NATSCreds, Name: p.Name, Log: p.Log})
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if err := b.Need(ctx, bus.StreamWebhooks, bus.StreamDead); err != nil {
+		return err
+	}
+	w, err := ingest.New(*cfg, ingest.Deps{Bus: b, Log: p.Log, Metrics: p.Metrics, Work: p.Work})
+	if err != nil {
+		return fmt.Errorf("ingest: %w", err)
+	}
+	p.Admin.Handle("GET /rejected", w.Rejected())
+	p.Admin.Ready("store", w.Ready)
+	return w.Run(ctx)
+}

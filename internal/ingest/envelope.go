@@ -1,0 +1,139 @@
+package ingest
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/supplier/eiotclub"
+	"github.com/simline/simline/internal/wire"
+)
+
+// eventUnknown names an event whose own name cannot be a subject's token.
+const eventUnknown = "unknown"
+
+// eventToken is the last token of a notification's subject: its event as sent,
+// if it matches ^[A-Za-z0-9_-]{1,64}$.
+func eventToken(event []byte) string {
+	if len(event) == 0 || len(event) > 64 {
+		return eventUnknown
+	}
+	for _, c := range event {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-') {
+			return eventUnknown
+		}
+	}
+	return string(event)
+}
+
+// messageID identifies a notification for ever: "eiotclub:<account>:<id>". One
+// without an id, or with one that no header can carry, goes by its signature,
+// which covers every other field.
+func messageID(acct *account, s *eiotclub.Scanner) string {
+	id := s.Text("id")
+	plain := len(id) > 0 && len(id) <= 128
+	for _, c := range id {
+		plain = plain && c > 0x20 && c < 0x7f && c != '"' && c != '\\'
+	}
+	if !plain {
+		id = append([]byte("sign-"), s.Text("sign")...)
+		for i, c := range id[5:] {
+			if c >= 'a' && c <= 'f' {
+				id[5+i] = c - 'a' + 'A'
+			}
+		}
+	}
+	return acct.supplier + ":" + acct.name + ":" + string(id)
+}
+
+// message is what is to be stored: by NATS, or by the spool in its place.
+type message struct {
+	subject, id, trace string
+	extra              nats.Header // a dead letter's
+	data               []byte
+}
+
+// nats makes a fresh message; a committer may still hold one that it gave up.
+func (m *message) nats() *nats.Msg {
+	h := make(nats.Header, 4+len(m.extra)) // room for an atomic batch's two
+	for name, values := range m.extra {
+		h[name] = values
+	}
+	values := [2]string{m.id, m.trace}
+	h[bus.HeaderMsgID], h[bus.HeaderTraceParent] = values[0:1:1], values[1:2:2]
+	return &nats.Msg{Subject: m.subject, Header: h, Data: m.data}
+}
+
+// newMessage wraps a notification as CloudEvents, its body byte for byte. It
+// writes by hand what wire.Envelope marshals, since every field but the body is
+// plain text; a test holds the two together.
+func newMessage(acct *account, event, id, trace string, at time.Time, body []byte) *message {
+	b := make([]byte, 0, len(body)+len(id)+len(event)+len(acct.name)+288)
+	b = append(b, `{"specversion":"1.0","id":"`...)
+	b = append(b, id...)
+	b = append(b, `","source":"/simline/ingest","type":"`...)
+	b = append(b, wire.TypeWebhook(event)...)
+	b = append(b, `","subject":"`...)
+	b = append(append(append(b, acct.supplier...), '/'), acct.name...)
+	b = append(b, `","time":"`...)
+	b = at.UTC().AppendFormat(b, time.RFC3339Nano)
+	b = append(b, `","datacontenttype":"application/json","traceparent":"`...)
+	b = append(b, trace...)
+	b = append(b, `","data":`...)
+	b = append(append(b, body...), '}')
+	return &message{subject: bus.SubjectWebhook(acct.supplier, acct.name, event), id: id, trace: trace, data: b}
+}
+
+// staleLetter turns a notification that is too old into a dead letter.
+func staleLetter(m *message, age, limit time.Duration) *message {
+	dead := bus.NewDeadLetter(bus.DeadLetter{Stream: bus.StreamWebhooks, Subject: m.subject, Data: m.data,
+		Reason: wire.ReasonStale, Cause: fmt.Errorf("its timestamp is %s old, the limit is %s", age, limit), Attempts: "1"})
+	dead.Header.Set(bus.HeaderOriginID, m.id)
+	return &message{subject: dead.Subject, id: "stale:" + m.id, trace: m.trace, extra: dead.Header, data: m.data}
+}
+
+// traceParent is the request's own W3C trace context, or a new one.
+func traceParent(r *http.Request) string {
+	if h := r.Header["Traceparent"]; len(h) == 1 && validTrace(h[0]) {
+		return h[0]
+	}
+	var raw [24]byte
+	binary.LittleEndian.PutUint64(raw[0:], rand.Uint64()|1) // a trace id of zeros is none
+	binary.LittleEndian.PutUint64(raw[8:], rand.Uint64())
+	binary.LittleEndian.PutUint64(raw[16:], rand.Uint64()|1)
+	out := make([]byte, 0, 55)
+	out = append(out, "00-"...)
+	out = hex.AppendEncode(out, raw[:16])
+	out = append(out, '-')
+	out = hex.AppendEncode(out, raw[16:])
+	return string(append(out, "-01"...))
+}
+
+// validTrace checks version 00 of the trace context: 00-<32 hex>-<16 hex>-<2 hex>.
+func validTrace(s string) bool {
+	if len(s) != 55 || s[:3] != "00-" || s[35] != '-' || s[52] != '-' {
+		return false
+	}
+	zero := [2]bool{true, true}
+	for i, c := range []byte(s) {
+		if i == 2 || i == 35 || i == 52 {
+			continue
+		}
+		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f') {
+			return false
+		}
+		if c != '0' && i > 2 && i < 35 {
+			zero[0] = false
+		}
+		if c != '0' && i > 35 && i < 52 {
+			zero[1] = false
+		}
+	}
+	return !zero[0] && !zero[1]
+}

@@ -1,0 +1,123 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/simline/simline/internal/supplier/eiotclub"
+)
+
+// intake is what one request works with; it is reused.
+type intake struct {
+	scan    eiotclub.Scanner
+	body    []byte
+	charged int64  // bytes taken from the memory budget
+	detail  string // for /rejected
+}
+
+// ServeHTTP answers one notification.
+func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	in := w.intakes.Get().(*intake)
+	defer w.release(in)
+	acct, err := w.handle(in, r, start)
+	answer(rw, err)
+	if err != nil {
+		w.refused(acct, in, r, err)
+	}
+	w.m.took(start)
+}
+
+// release makes an intake ready for the next request.
+func (w *Worker) release(in *intake) {
+	w.memory.give(in.charged)
+	in.body, in.charged, in.detail = in.body[:0], 0, ""
+	if cap(in.body) > smallBody {
+		in.body = nil
+	}
+	w.intakes.Put(in)
+}
+
+// handle is ingest's line: request → verify → name the event → publish → stored
+// durably. SUCCESS is answered only if it returns nil.
+func (w *Worker) handle(in *intake, r *http.Request, now time.Time) (*account, error) {
+	acct, err := w.admit(r)
+	if err != nil {
+		return acct, err
+	}
+	in.body, in.charged, err = readBody(r, in.body, &w.memory)
+	if err != nil {
+		return acct, err
+	}
+	if err := in.scan.Scan(in.body); err != nil {
+		in.detail = err.Error()
+		return acct, errMalformed
+	}
+	if err := acct.verifier.Verify(&in.scan); err != nil {
+		if errors.Is(err, eiotclub.ErrNoSignature) {
+			return acct, errUnsigned
+		}
+		return acct, errSignature
+	}
+	if err := w.enter(); err != nil {
+		return acct, err
+	}
+	defer w.leave()
+
+	event := eventToken(in.scan.Text("event"))
+	msg := newMessage(acct, event, messageID(acct, &in.scan), traceParent(r), now, in.scan.Body())
+	if age, stale := w.stale(in.scan.Text("timestamp"), now); stale {
+		msg = staleLetter(msg, age, w.cfg.MaxAge)
+		w.m.stale.Inc()
+		w.log.Warn("stale notification set apart", "account", acct.name, "event", event, "age", age)
+	}
+	if err := w.store(msg); err != nil {
+		// If we die here: nothing was answered, so the sender knows that it was not
+		// taken; whether NATS has it all the same does not matter, it goes by its id.
+		return acct, err
+	}
+	// If we die here: it is stored and will be handled; the sender, unanswered,
+	// may send it again, and the repeat is known by its id.
+	w.count(acct, event)
+	return acct, nil
+}
+
+// stale says whether a notification's time is too far from ours. One without a
+// readable time is not: its signature covers that as well.
+func (w *Worker) stale(timestamp []byte, now time.Time) (age time.Duration, stale bool) {
+	at, ok := eiotclub.ParseTimestamp(string(timestamp))
+	if !ok {
+		return 0, false
+	}
+	age = now.Sub(at).Truncate(time.Second)
+	return age, age > w.cfg.MaxAge || age < -w.cfg.MaxAge
+}
+
+// refused makes a refusal visible: a counter by reason and the last thousand on
+// the admin port.
+func (w *Worker) refused(acct *account, in *intake, r *http.Request, err error) {
+	why := refusalOf(err)
+	w.m.refused[why].Inc()
+	if err != error(why) {
+		in.detail = err.Error()
+	}
+	rec := Rejected{At: time.Now().UTC(), Reason: why.reason, Status: why.status, Method: shorten(r.Method, 16),
+		Sender: network(w.sender(r)), Bytes: len(in.body), Detail: in.detail}
+	if acct != nil {
+		rec.Account = acct.supplier + "/" + acct.name
+		rec.Body = redact(in.body)
+	}
+	w.rejected.add(rec)
+	if w.logLimit.Allow() {
+		w.log.Warn("notification refused", "reason", why.reason, "status", why.status, "account", rec.Account, "sender", rec.Sender, "detail", in.detail)
+	}
+}
+
+func shorten(s string, n int) string {
+	if len(s) > n {
+		return fmt.Sprintf("%.*s…", n, s)
+	}
+	return s
+}

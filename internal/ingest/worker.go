@@ -1,0 +1,161 @@
+package ingest
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+
+	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/supplier/eiotclub"
+)
+
+// Worker receives notifications.
+type Worker struct {
+	cfg      Config
+	bus      *bus.Bus
+	commit   *bus.Committer
+	spool    *spool // nil if there is none
+	log      *slog.Logger
+	logLimit *rate.Limiter
+	m        *metrics
+	work     context.Context // of notifications in hand
+
+	accounts map[string]*account
+	proxies  []netip.Prefix
+	rejected rejectedLog
+	memory   budget
+	places   chan struct{} // one per notification being stored
+	intakes  sync.Pool
+	away     atomic.Bool // NATS does not store in time
+
+	listener net.Listener
+	conns    *connLimit
+	server   *http.Server
+}
+
+// Deps is what a Worker works with.
+type Deps struct {
+	Bus     *bus.Bus
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+	// Work is the context of notifications in hand, which outlives Run's.
+	Work context.Context
+}
+
+// New opens the spool and listens, so that Addr is known; Run serves.
+func New(cfg Config, d Deps) (*Worker, error) {
+	w := &Worker{cfg: cfg, bus: d.Bus, log: d.Log, work: d.Work, logLimit: rate.NewLimiter(5, 20),
+		places: make(chan struct{}, cfg.MaxInFlight), intakes: sync.Pool{New: func() any { return new(intake) }}}
+	var err error
+	if w.accounts, err = cfg.accounts(); err != nil {
+		return nil, err
+	}
+	if w.proxies, err = parseNetworks(cfg.TrustedProxies); err != nil {
+		return nil, fmt.Errorf("TRUSTED_PROXIES: %w", err)
+	}
+	w.memory.give(cfg.BodyMemory)
+	if w.commit, err = bus.NewCommitter(d.Bus, bus.CommitOptions{}); err != nil {
+		return nil, err
+	}
+	if w.listener, err = w.listen(); err != nil {
+		return nil, fmt.Errorf("HTTP_ADDR: %w", err)
+	}
+	w.m = newMetrics(d.Metrics, func() float64 { return float64(w.conns.count()) })
+	w.server = &http.Server{
+		Handler:           w,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second, // who needs longer for 1 MiB is not a supplier
+		WriteTimeout:      20 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ConnState:         connState,
+		ErrorLog:          slog.NewLogLogger(limitedHandler{w.log.Handler(), w.logLimit}, slog.LevelDebug),
+	}
+	return w, nil
+}
+
+func (w *Worker) listen() (net.Listener, error) {
+	l, err := net.Listen("tcp", w.cfg.HTTPAddr)
+	if err != nil {
+		return nil, err
+	}
+	w.conns = newConnLimit(l, w.cfg.MaxConns, func() { w.m.evicted.Inc() })
+	if w.cfg.TLSCert == "" {
+		return w.conns, nil
+	}
+	cert, err := tls.LoadX509KeyPair(w.cfg.TLSCert, w.cfg.TLSKey)
+	if err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("certificate: %w", err)
+	}
+	return tls.NewListener(w.conns, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}), nil
+}
+
+// Addr is where notifications are received, with the port chosen for ":0".
+func (w *Worker) Addr() string { return w.listener.Addr().String() }
+
+// Rejected is the page of refused requests for the admin port.
+func (w *Worker) Rejected() http.Handler { return &w.rejected }
+
+// Ready is nil while a notification can be made durable.
+func (w *Worker) Ready(context.Context) error {
+	err := w.bus.Ready()
+	if err != nil && w.spool != nil && !w.spool.full() {
+		return nil // the spool takes its place
+	}
+	return err
+}
+
+// Run serves until ctx ends, then lets requests in hand finish.
+func (w *Worker) Run(ctx context.Context) error {
+	w.log.Info("receiving notifications", "addr", w.Addr(), "accounts", len(w.accounts), "tls", w.cfg.TLSCert != "", "spool", w.cfg.SpoolDir)
+	served := make(chan error, 1)
+	go func() { served <- w.server.Serve(w.listener) }()
+	var err error
+	select {
+	case err = <-served:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	if err = w.server.Shutdown(w.work); err != nil {
+		err = fmt.Errorf("requests in hand were cut off: %w", err)
+	}
+	if serr := <-served; !errors.Is(serr, http.ErrServerClosed) {
+		err = errors.Join(err, serr)
+	}
+	w.commit.Close()
+	return err
+}
+
+func (w *Worker) count(acct *account, event string) {
+	if !eiotclub.KnownEvent(event) {
+		event = eventUnknown // anyone with the secret could make up any number of names
+	}
+	w.m.events.WithLabelValues(acct.name, event).Inc()
+}
+
+// limitedHandler keeps net/http's complaints about broken connections from
+// filling the log.
+type limitedHandler struct {
+	slog.Handler
+	limit *rate.Limiter
+}
+
+// Handle implements slog.Handler.
+func (h limitedHandler) Handle(ctx context.Context, r slog.Record) error {
+	if !h.limit.Allow() {
+		return nil
+	}
+	return h.Handler.Handle(ctx, r)
+}
