@@ -24,6 +24,7 @@ import (
 //	POST   /_sim/cards     [{"iccid"}, …]
 //	POST   /_sim/task      {"iccids": […]} starts one; {"id", "status", "result"} fixes one
 //	POST   /_sim/notify    {"event", "iccid" | "eid" | "order", …}: any of the 20 kinds
+//	GET    /_sim/cdr       totals, files and the oracle by hour; POST /_sim/cdr/step {"steps": 1} makes half hours pass
 //	POST   /_sim/resend    {"id"}: one notification again; /_sim/release lets held ones go
 func (s *Sim) admin(mux *http.ServeMux) {
 	mux.HandleFunc("GET /_sim/book", func(w http.ResponseWriter, _ *http.Request) { fault.WriteJSON(w, http.StatusOK, s.Book()) })

@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/simline/simline/internal/sim/eiotclub/feed"
 	"github.com/simline/simline/internal/sim/fault"
 )
 
@@ -120,6 +121,7 @@ type Sim struct {
 	wg   sync.WaitGroup
 	mu   sync.Mutex
 	srv  *http.Server
+	feed *feed.Feed
 }
 
 // New makes a simulator; Close ends its background work. It panics when the fault script cannot be read.
@@ -138,6 +140,7 @@ func New(cfg Config) *Sim {
 	s.mux = http.NewServeMux()
 	s.mux.HandleFunc("/api/v3/", s.serve)
 	s.admin(s.mux)
+	s.cdrAdmin(s.mux)
 	return s
 }
 

@@ -66,6 +66,7 @@ const (
 	FileNoHeader   Kind = "file_no_header"    // no header row
 	FileBadRows    Kind = "file_bad_rows"     // Count (default 3) rows that are no records
 	FileNever      Kind = "file_never"        // this window's file is never pushed
+	FileLate       Kind = "file_late"         // pushed after the next one
 	FileEmptyIMEIs Kind = "file_empty_imeis"  // no IMEI in any row
 	FileNoLastEOL  Kind = "file_no_final_eol" // the last line has no line end
 )
@@ -98,7 +99,7 @@ var points = map[Kind]Point{
 	DuplicateWithData: Duplicate, DuplicateBare: Duplicate, DuplicateReplay: Duplicate,
 	NotifyTwice: Notify, NotifyLate: Notify, NotifyReorder: Notify, NotifyNever: Notify,
 	FileHalf: File, FileAbort: File, FileResend: File, FileCorrected: File, FileBOM: File, FileCRLF: File,
-	FileQuotes: File, FileNoHeader: File, FileBadRows: File, FileNever: File, FileEmptyIMEIs: File, FileNoLastEOL: File,
+	FileQuotes: File, FileNoHeader: File, FileBadRows: File, FileNever: File, FileLate: File, FileEmptyIMEIs: File, FileNoLastEOL: File,
 	FTPRefuse: Download, FTPStall: Download, FTPCut: Download,
 }
 
