@@ -27,6 +27,27 @@ func (b *Bus) Provision(ctx context.Context, s Settings) error {
 		if _, err := b.JS.CreateOrUpdateKeyValue(ctx, kc); err != nil {
 			return fmt.Errorf("bucket %s: %w", kc.Bucket, err)
 		}
+		if err := b.allowBatches(ctx, StreamKV(kc.Bucket)); err != nil {
+			return fmt.Errorf("bucket %s: %w", kc.Bucket, err)
+		}
+	}
+	return nil
+}
+
+// allowBatches lets a bucket's stream take atomic batches, which the KV
+// configuration has no field for.
+func (b *Bus) allowBatches(ctx context.Context, stream string) error {
+	s, err := b.JS.Stream(ctx, stream)
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", stream, err)
+	}
+	cfg := s.CachedInfo().Config
+	if cfg.AllowAtomicPublish {
+		return nil
+	}
+	cfg.AllowAtomicPublish = true
+	if _, err := b.JS.UpdateStream(ctx, cfg); err != nil {
+		return fmt.Errorf("stream %s: %w", stream, err)
 	}
 	return nil
 }

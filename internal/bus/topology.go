@@ -65,6 +65,12 @@ func SubjectTaskTrack(supplier string) string { return "tasks.v1.track." + suppl
 func SubjectTaskEnded(supplier string) string { return "tasks.v1.ended." + supplier }
 func SubjectDead(stream string) string        { return "dead.v1." + stream }
 
+// SubjectKV is the subject of a key of a bucket, for raw publishes.
+func SubjectKV(bucket, key string) string { return "$KV." + bucket + "." + key }
+
+// StreamKV is the stream beneath a bucket.
+func StreamKV(bucket string) string { return "KV_" + bucket }
+
 // Durable consumers.
 const (
 	ConsumerCDRPull         = "cdrpull"
@@ -176,6 +182,10 @@ func NewTopology(s Settings) Topology {
 	}
 	leases := bucket(BucketLeases, "who does what only one may do", 1)
 	leases.LimitMarkerTTL = time.Minute
+	open := bucket(BucketOpenOrders, "unsettled orders that left the queue", 1)
+	open.LimitMarkerTTL = time.Minute // or the marks of settled orders would stay
+	findings := bucket(BucketFindings, "findings that are open or accepted", 1)
+	findings.LimitMarkerTTL = time.Hour
 
 	return Topology{
 		Streams: []jetstream.StreamConfig{
@@ -191,13 +201,13 @@ func NewTopology(s Settings) Topology {
 		},
 		Consumers: consumers,
 		Buckets: []jetstream.KeyValueConfig{
-			bucket(BucketOpenOrders, "unsettled orders that left the queue", 1),
+			open,
 			bucket(BucketCDRFiles, "looks at and claims of CDR files", 1),
 			leases,
 			bucket(BucketSwitches, "pauses and spend stops", 10),
 			bucket(BucketBudgets, "call budgets shared by replicas", 1),
 			bucket(BucketTasks, "batch tasks being followed", 1),
-			bucket(BucketFindings, "findings that are open or accepted", 1),
+			findings,
 			bucket(BucketReconPeriods, "how far each reconciliation job is", 1),
 		},
 	}

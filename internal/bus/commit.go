@@ -1,0 +1,471 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+)
+
+// Committer publishes to one stream and lets many publishes share one fsync:
+// what gathers while earlier writes are in flight goes out as one atomic batch
+// where that is cheaper, and each Publish still returns only once its own
+// message is stored. The server takes a batch whole or not at all; one that it
+// refuses is sent again message by message, so that a member's fault is its own.
+//
+// A batch has a price: the server stages it in a store of its own, which costs
+// milliseconds however small it is. Where each message is fsynced that is soon
+// earned back, elsewhere never; so the committer measures both and chooses.
+type Committer struct {
+	b      *Bus
+	opts   CommitOptions
+	prefix string // of reply subjects; what follows is the flight's number
+	batch  string // prefix of batch ids
+	sub    *nats.Subscription
+
+	mu      sync.Mutex
+	queue   []*commit
+	singles int  // single messages in flight
+	batched bool // a batch is in flight
+	last    uint64
+	flights map[uint64]*flight
+	timer   *time.Timer // armed while there are flights
+	closed  bool
+
+	perSingle time.Duration // what the server needs for a single message
+	perBatch  time.Duration // what a batch takes, moving average
+	window    int           // answers to singles since windowAt
+	windowAt  time.Time
+	unproven  int // batches since singles were last measured
+}
+
+// CommitOptions bound a Committer; the zero value is sound.
+type CommitOptions struct {
+	// MaxBatch is how many messages go in one batch, at most 1000. Default 256.
+	MaxBatch int
+	// MaxBytes is how much data goes in one batch. Default 4 MiB.
+	MaxBytes int
+	// MinBatch makes every gathering of so many messages a batch, whatever was
+	// measured. 0, the default, measures.
+	MinBatch int
+}
+
+const (
+	// singlePrior and batchPrior are what a message and a batch are thought to take
+	// until they were measured.
+	singlePrior = 30 * time.Microsecond
+	batchPrior  = 4 * time.Millisecond
+	// ahead is how much work of single messages may lie before the server: enough
+	// to keep it busy, little enough for the rest to gather here.
+	ahead      = 3 * time.Millisecond
+	maxSingles = 512
+	// windowTime is how long one measurement of single messages takes.
+	windowTime = 5 * time.Millisecond
+	// maxUnproven batches may go before single messages are measured again.
+	maxUnproven = 12
+)
+
+// commit is one message on its way.
+type commit struct {
+	msg  *nats.Msg
+	done chan commitResult // of capacity 1
+}
+
+type commitResult struct {
+	ack Ack
+	err error
+}
+
+// flight is one write that waits for its PubAck.
+
+type flight struct {
+	members []*commit
+	at      time.Time
+	batch   bool
+}
+
+// Headers of an atomic batch.
+const (
+	headerBatchID     = "Nats-Batch-Id"
+	headerBatchSeq    = "Nats-Batch-Sequence"
+	headerBatchCommit = "Nats-Batch-Commit"
+)
+
+// errNotSent: the message was given up before it left us, so it is not stored.
+var errNotSent = errors.New("given up before it was sent")
+
+// NewCommitter makes a committer for messages of one stream. All of them must
+// belong to that stream: a batch across streams is refused.
+func NewCommitter(b *Bus, opts CommitOptions) (*Committer, error) {
+	if opts.MaxBatch <= 0 {
+		opts.MaxBatch = 256
+	}
+	opts.MaxBatch = min(opts.MaxBatch, 1000)
+	if opts.MaxBytes <= 0 {
+		opts.MaxBytes = 4 << 20
+	}
+	c := &Committer{b: b, opts: opts, perSingle: singlePrior, perBatch: batchPrior, prefix: b.NC.NewInbox() + ".", batch: nuid.Next() + ".", flights: map[uint64]*flight{}}
+	var err error
+	if c.sub, err = b.NC.Subscribe(c.prefix+"*", c.answer); err != nil {
+		return nil, fmt.Errorf("committer: subscribe to its inbox: %w", err)
+	}
+	// The callback only hands results over; never drop one for want of room.
+	if err := c.sub.SetPendingLimits(-1, -1); err != nil {
+		return nil, fmt.Errorf("committer: %w", err)
+	}
+	return c, nil
+}
+
+// Publish stores msg and waits for it, at most until ctx ends or PublishTimeout.
+// When it returns nil the message is as durable as its stream. Its errors are
+// those of Bus.Publish. msg must not be changed meanwhile, nor ever again after
+// ErrOutcomeUnknown: it may still be on its way.
+func (c *Committer) Publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
+	p := &commit{msg: msg, done: make(chan commitResult, 1)}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return Ack{}, fmt.Errorf("publish %s: %w: %w", msg.Subject, errNotSent, nats.ErrConnectionClosed)
+	}
+	c.queue = append(c.queue, p)
+	c.mu.Unlock()
+	c.pump()
+	select {
+	case r := <-p.done:
+		return r.ack, r.err
+	case <-ctx.Done():
+		return c.giveUp(p, ctx.Err())
+	}
+}
+
+// giveUp leaves p: out of the queue if it is still there, else to its fate.
+func (c *Committer) giveUp(p *commit, cause error) (Ack, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, q := range c.queue {
+		if q == p {
+			c.queue = append(c.queue[:i], c.queue[i+1:]...)
+			return Ack{}, fmt.Errorf("publish %s: %w: %w", p.msg.Subject, errNotSent, cause)
+		}
+	}
+	select {
+	case r := <-p.done: // it was answered just now
+		return r.ack, r.err
+	default:
+		return Ack{}, fmt.Errorf("publish %s: %w: %w", p.msg.Subject, ErrOutcomeUnknown, cause)
+	}
+}
+
+// Close ends the committer; what is in flight becomes unknown.
+func (c *Committer) Close() {
+	c.mu.Lock()
+	c.closed = true
+	queue, flights := c.queue, c.flights
+	c.queue, c.flights = nil, map[uint64]*flight{}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.mu.Unlock()
+	_ = c.sub.Unsubscribe() // fails only on a closed connection, where there is nothing to end
+	for _, p := range queue {
+		p.done <- commitResult{err: fmt.Errorf("publish %s: %w: %w", p.msg.Subject, errNotSent, nats.ErrConnectionClosed)}
+	}
+	for _, f := range flights {
+		f.fail(fmt.Errorf("%w: %w", ErrOutcomeUnknown, nats.ErrConnectionClosed))
+	}
+}
+
+// pump sends what waits. While a batch is in flight nothing else leaves: it
+// would only stand behind it on the server, and gathers better here.
+func (c *Committer) pump() {
+	for {
+		c.mu.Lock()
+		if c.closed || c.batched || len(c.queue) == 0 {
+			c.mu.Unlock()
+			return
+		}
+		var members []*commit
+		switch {
+		case c.worthBatch(len(c.queue)):
+			members = c.take()
+		case c.singles < 8 || c.singles < maxSingles && time.Duration(c.singles)*c.perSingle < ahead:
+			members = c.queue[:1:1]
+			c.queue = c.queue[1:]
+		default:
+			c.mu.Unlock()
+			return
+		}
+		n := c.launch(members)
+		c.mu.Unlock()
+		if len(members) == 1 {
+			c.single(n, members[0])
+		} else {
+			c.send(n, members)
+		}
+	}
+}
+
+// worthBatch says whether n messages are cheaper together; mu is held.
+func (c *Committer) worthBatch(n int) bool {
+	n = min(n, c.opts.MaxBatch)
+	if c.opts.MinBatch > 0 {
+		return n >= c.opts.MinBatch && n > 1
+	}
+	if n < 8 || c.unproven >= maxUnproven {
+		return false
+	}
+	if time.Duration(n)*c.perSingle > c.perBatch {
+		return true
+	}
+	// One slow batch must not put batches out of the question for ever.
+	c.perBatch -= (c.perBatch - batchPrior) / 4096
+	return false
+}
+
+// learn takes in how long a flight took; mu is held and the flight forgotten.
+func (c *Committer) learn(f *flight) {
+	now := time.Now()
+	if f.batch {
+		c.perBatch += (now.Sub(f.at) - c.perBatch) / 8
+		c.window = 0
+		c.unproven++
+		return
+	}
+	if c.singles == 0 {
+		c.window = 0 // nothing was asked of the server meanwhile: the next gap would be ours
+		return
+	}
+	if c.window == 0 {
+		c.windowAt = now
+	}
+	c.window++
+	took := now.Sub(c.windowAt)
+	if took < windowTime || c.window < 8 {
+		return // answers come in bursts: a short window would measure one of them
+	}
+	// The median of windows, by steps: a mean would take in each pause of ours.
+	if each := took / time.Duration(c.window); each > c.perSingle {
+		c.perSingle += c.perSingle/4 + time.Microsecond
+	} else {
+		c.perSingle -= c.perSingle / 4
+	}
+	c.window, c.unproven = 0, 0
+}
+
+// take removes the next batch from the queue. Two messages of one message id or
+// under one expectation never go together: the server refuses the first kind,
+// and would let both of the second kind pass.
+func (c *Committer) take() []*commit {
+	var members, rest []*commit
+	seen := make(map[string]struct{}, 2*min(len(c.queue), c.opts.MaxBatch))
+	size := 0
+	for i, p := range c.queue {
+		if len(members) >= c.opts.MaxBatch || size+len(p.msg.Data) > c.opts.MaxBytes && len(members) > 0 {
+			rest = append(rest, c.queue[i:]...)
+			break
+		}
+		id, guard := get(p.msg, HeaderMsgID), get(p.msg, HeaderExpectOf)
+		if guard == "" {
+			guard = p.msg.Subject
+		}
+		_, sameID := seen["i"+id]
+		_, sameGuard := seen["g"+guard]
+		expects := get(p.msg, HeaderExpectSeq) != ""
+		if id != "" && sameID || expects && sameGuard {
+			rest = append(rest, p)
+			continue
+		}
+		if id != "" {
+			seen["i"+id] = struct{}{}
+		}
+		if expects {
+			seen["g"+guard] = struct{}{}
+		}
+		members = append(members, p)
+		size += len(p.msg.Data)
+	}
+	c.queue = rest
+	return members
+}
+
+func get(msg *nats.Msg, name string) string {
+	if v := msg.Header[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// launch records a flight; mu is held.
+func (c *Committer) launch(members []*commit) uint64 {
+	c.last++
+	f := &flight{members: members, at: time.Now(), batch: len(members) > 1}
+	if f.batch {
+		c.batched = true
+	} else {
+		c.singles++
+	}
+	c.flights[c.last] = f
+	if c.timer == nil {
+		c.timer = time.AfterFunc(PublishTimeout, c.expire)
+	}
+	return c.last
+}
+
+func (c *Committer) reply(n uint64) string { return c.prefix + strconv.FormatUint(n, 36) }
+
+func (c *Committer) single(n uint64, p *commit) {
+	p.msg.Reply = c.reply(n)
+	if err := c.b.NC.PublishMsg(p.msg); err != nil {
+		c.land(n, commitResult{err: err})
+	}
+}
+
+// send writes a batch. Only the last message asks for an answer; the server
+// reports there whatever was wrong with any of them.
+func (c *Committer) send(n uint64, members []*commit) {
+	id := []string{c.batch + strconv.FormatUint(n, 36)}
+	for i, p := range members {
+		h := p.msg.Header
+		if h == nil {
+			h = nats.Header{}
+			p.msg.Header = h
+		}
+		h[headerBatchID] = id
+		h[headerBatchSeq] = []string{strconv.Itoa(i + 1)}
+		p.msg.Reply = ""
+		if i == len(members)-1 {
+			h[headerBatchCommit] = []string{"1"}
+			p.msg.Reply = c.reply(n)
+		}
+		err := c.b.NC.PublishMsg(p.msg)
+		delete(h, headerBatchID)
+		delete(h, headerBatchSeq)
+		delete(h, headerBatchCommit)
+		if err != nil {
+			// The commit was not sent, so nothing of the batch will be stored.
+			c.land(n, commitResult{err: err})
+			return
+		}
+	}
+}
+
+// answer takes one PubAck, or what came instead of it.
+func (c *Committer) answer(m *nats.Msg) {
+	n, err := strconv.ParseUint(strings.TrimPrefix(m.Subject, c.prefix), 36, 64)
+	if err != nil {
+		return // not one of ours
+	}
+	f := c.remove(n, true)
+	if f == nil {
+		return // too late: it was given up as unknown
+	}
+	defer c.pump()
+	if len(f.members) == 1 {
+		ack, err := parseAck(f.members[0].msg.Subject, m)
+		f.members[0].done <- commitResult{ack, err}
+		return
+	}
+	var a pubAck
+	switch {
+	case len(m.Data) == 0 && m.Header.Get("Status") == "503":
+		f.fail(nats.ErrNoResponders)
+	case json.Unmarshal(m.Data, &a) != nil:
+		f.fail(fmt.Errorf("%w: answer %.80q", ErrOutcomeUnknown, m.Data))
+	case a.Error != nil:
+		// Nothing of it was stored (a store that broke half way is caught by each
+		// member's own guard). One by one each learns its own fate.
+		c.oneByOne(f.members)
+	case a.BatchSize != len(f.members):
+		f.fail(fmt.Errorf("%w: batch of %d answered as %d", ErrOutcomeUnknown, len(f.members), a.BatchSize))
+	default:
+		first := a.Seq - uint64(len(f.members)) + 1
+		for i, p := range f.members {
+			p.done <- commitResult{ack: Ack{Stream: a.Stream, Sequence: first + uint64(i)}}
+		}
+	}
+}
+
+// oneByOne sends the members of a refused batch each on its own.
+func (c *Committer) oneByOne(members []*commit) {
+	for _, p := range members {
+		c.mu.Lock()
+		if c.closed {
+			c.mu.Unlock()
+			p.done <- commitResult{err: fmt.Errorf("publish %s: %w: %w", p.msg.Subject, errNotSent, nats.ErrConnectionClosed)}
+			continue
+		}
+		n := c.launch([]*commit{p})
+		c.mu.Unlock()
+		c.single(n, p)
+	}
+}
+
+// remove takes a flight out; nil if it is not there any more.
+func (c *Committer) remove(n uint64, answered bool) *flight {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.flights[n]
+	if f == nil {
+		return nil
+	}
+	c.forget(n, f)
+	if answered {
+		c.learn(f)
+	}
+	return f
+}
+
+// forget takes a flight out of the books; mu is held.
+func (c *Committer) forget(n uint64, f *flight) {
+	delete(c.flights, n)
+	if f.batch {
+		c.batched = false
+	} else {
+		c.singles--
+	}
+}
+
+// land ends a flight whose message could not be handed to the connection.
+func (c *Committer) land(n uint64, r commitResult) {
+	if f := c.remove(n, false); f != nil {
+		f.fail(r.err)
+		c.pump()
+	}
+}
+
+func (f *flight) fail(err error) {
+	for _, p := range f.members {
+		p.done <- commitResult{err: publishError(p.msg.Subject, err)}
+	}
+}
+
+// expire gives up flights older than PublishTimeout as unknown.
+func (c *Committer) expire() {
+	now := time.Now()
+	var late []*flight
+	c.mu.Lock()
+	for n, f := range c.flights {
+		if now.Sub(f.at) >= PublishTimeout {
+			late = append(late, f)
+			c.forget(n, f)
+		}
+	}
+	c.timer = nil
+	if len(c.flights) > 0 && !c.closed {
+		c.timer = time.AfterFunc(PublishTimeout/10, c.expire)
+	}
+	c.mu.Unlock()
+	for _, f := range late {
+		f.fail(nats.ErrTimeout)
+	}
+	if late != nil {
+		c.pump()
+	}
+}
