@@ -43,6 +43,7 @@ type Order struct {
 	UpdatedAt   time.Time `json:"updated_at"`
 	UsedBytes   int64     `json:"used_bytes"`
 	Refunded    *Money    `json:"refunded,omitempty"` // what was paid back
+	RefundedAt  time.Time `json:"refunded_at,omitzero"`
 	Failed      bool      `json:"failed,omitempty"`   // status -1
 	OddState    bool      `json:"odd_state,omitempty"`
 	Planted     bool      `json:"planted,omitempty"` // a hook made or changed it behind the buyer's back
@@ -74,11 +75,13 @@ func (o *Order) state(now time.Time) int {
 // are what was refunded before it began, and each fourth finished row (I: the document says nothing about it).
 func (o *Order) shownState(now time.Time) int {
 	s := o.state(now)
-	if o.OddState || s == 2 && (o.Refunded != nil && o.UpdatedAt.Before(o.StartAt) || o.OrderID%4 == 0) {
+	if o.OddState || s == 2 && (o.neverBegan() || o.OrderID%4 == 0) {
 		return -9
 	}
 	return s
 }
+
+func (o *Order) neverBegan() bool { return o.Refunded != nil && o.RefundedAt.Before(o.StartAt) }
 
 func (o *Order) usedUp() bool { return o.Package.Type == 2 && o.UsedBytes >= o.Package.MB<<20 }
 

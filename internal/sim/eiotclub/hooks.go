@@ -128,7 +128,7 @@ func (s *Sim) Refund(id string, amount *Money, quiet bool) error {
 			back = *amount
 		}
 		if quiet {
-			o.Refunded, o.UpdatedAt = &back, now
+			o.Refunded, o.RefundedAt, o.UpdatedAt = &back, now, now
 			s.book.enter(Entry{At: now, Kind: "refund", Amount: back.Minor, Order: o.label()})
 			return nil
 		}

@@ -43,13 +43,13 @@ func (o *Order) row(now time.Time) packageRow {
 		Price: o.Price.number(), Currency: o.Price.Currency, State: o.shownState(now), TotalActive: o.Package.Days,
 		FlowTotal: json.Number(strconv.FormatInt(o.Package.MB, 10)), PackageName: o.Package.Name, PackageType: o.Package.Type,
 		CreateDate: stamp(o.PlacedAt), PeriodType: 2, FlowRemain: mb(o.remain()), GzhName: o.Package.GzhName}
-	if !now.Before(o.StartAt) {
+	if !now.Before(o.StartAt) && !o.neverBegan() {
 		r.StartDate, r.EndDate = stamp(o.StartAt), stamp(o.EndAt)
 	}
 	if o.Refunded != nil {
 		r.IsRefund, r.FlowRemain = 1, "0"
 		if r.StartDate != "" {
-			r.EndDate = stamp(o.UpdatedAt)
+			r.EndDate = stamp(o.RefundedAt)
 		}
 	}
 	return r

@@ -33,7 +33,7 @@ func (o *Order) refundable(now time.Time) Money {
 // refund pays an order back and tells of it. The caller holds the book's lock.
 func (s *Sim) refund(o *Order, back Money, now time.Time) {
 	inUse := o.state(now) == 1
-	o.Refunded, o.UpdatedAt = &back, now
+	o.Refunded, o.RefundedAt, o.UpdatedAt = &back, now, now
 	s.book.enter(Entry{At: now, Kind: "refund", Amount: back.Minor, Order: o.label()})
 	s.notes.refunded(o, now)
 	if inUse && (o.Product == PackageProduct || o.Product == CloudProduct) {

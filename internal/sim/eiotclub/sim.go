@@ -55,7 +55,6 @@ type Config struct {
 	CloudPackages   []Package
 	Goods           []Goods
 	PoolTypes       []PoolType
-	FaultScript     string        // file with fault rules to begin with, YAML or JSON
 	BackgroundEvery time.Duration // how often Start's background work looks at the clock; default 200 ms
 }
 
@@ -124,18 +123,11 @@ type Sim struct {
 	feed *feed.Feed
 }
 
-// New makes a simulator; Close ends its background work. It panics when the fault script cannot be read.
+// New makes a simulator; Close ends its background work.
 func New(cfg Config) *Sim {
 	cfg.fill()
 	s := &Sim{cfg: cfg, book: newBook(cfg, cfg.Clock())}
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	if cfg.FaultScript != "" {
-		rules, err := fault.Load(cfg.FaultScript)
-		if err != nil {
-			panic(err)
-		}
-		s.faults.MustAdd(rules...)
-	}
 	s.notes = newNotifier(s)
 	s.mux = http.NewServeMux()
 	s.mux.HandleFunc("/api/v3/", s.serve)

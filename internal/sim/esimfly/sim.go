@@ -56,7 +56,6 @@ type Config struct {
 	PendingFor      time.Duration // … and not before this time has passed
 	FirstESimID     int64
 	Packages        []Package
-	FaultScript     string // file with fault rules to begin with, YAML or JSON
 }
 
 func (c *Config) fill() {
@@ -99,17 +98,10 @@ type Sim struct {
 	wg  sync.WaitGroup
 }
 
-// New makes a simulator. It panics when the fault script cannot be read.
+// New makes a simulator.
 func New(cfg Config) *Sim {
 	cfg.fill()
 	s := &Sim{cfg: cfg, book: newBook(cfg, cfg.Clock()), mux: http.NewServeMux()}
-	if cfg.FaultScript != "" {
-		rules, err := fault.Load(cfg.FaultScript)
-		if err != nil {
-			panic(err)
-		}
-		s.faults.MustAdd(rules...)
-	}
 	s.handle("POST /api/v1/business/esims/order", s.placeOrder)
 	s.handle("GET /api/v1/business/esims/order", s.orderStatus)
 	s.handle("GET /api/v1/business/balance", s.balance)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/simline/simline/internal/sim/eiotclub"
 	"github.com/simline/simline/internal/sim/eiotclub/feed"
+	"github.com/simline/simline/internal/sim/fault"
 )
 
 func main() {
@@ -35,7 +36,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs.StringVar(&cfg.WebhookURL, "webhook", "", "send notifications there; empty sends none")
 	fs.BoolVar(&cfg.NestedData, "nested", false, "notifications' data as nested JSON instead of a JSON string")
 	fs.BoolVar(&cfg.StrictCards, "strict-cards", false, "refuse cards that are not the account's")
-	fs.StringVar(&cfg.FaultScript, "faults", "", "file with fault rules, YAML or JSON")
+	faults := fs.String("faults", "", "file with fault rules, YAML or JSON")
 	fs.Uint64Var(&cfg.Seed, "seed", 0, "of every random choice; 0 takes one from the clock")
 	fs.DurationVar(&cfg.Latency, "latency", 0, "added to each call")
 	ftpURL := os.Getenv("CDR_FTP_URL")
@@ -46,6 +47,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cfg.Logger = slog.New(slog.NewTextHandler(stderr, nil))
 	sim := eiotclub.New(cfg)
 	defer sim.Close()
+	if *faults != "" {
+		rules, err := fault.Load(*faults)
+		if err == nil {
+			_, err = sim.Faults().Add(rules...)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	url, err := sim.Start(*addr)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/simline/simline/internal/sim/esimfly"
+	"github.com/simline/simline/internal/sim/fault"
 )
 
 func main() {
@@ -30,7 +31,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	addr := fs.String("addr", "127.0.0.1:7002", "listen here")
 	fs.StringVar(&cfg.AccessCode, "access-code", os.Getenv("ESIMFLY_ACCESS_CODE"), "calls must name it (ESIMFLY_ACCESS_CODE; default esf_your_access_code)")
 	cfg.SecretKey = os.Getenv("ESIMFLY_SECRET_KEY") // no flag: flags are seen in process lists
-	fs.StringVar(&cfg.FaultScript, "faults", "", "file with fault rules, YAML or JSON")
+	faults := fs.String("faults", "", "file with fault rules, YAML or JSON")
 	fs.Uint64Var(&cfg.Seed, "seed", 0, "of every random choice; 0 takes one from the clock")
 	fs.IntVar(&cfg.PendingEvery, "pending-every", 0, "each Nth order comes as pending_details")
 	fs.IntVar(&cfg.RateLimit, "rate-limit", 1000, "requests an hour; below 0 none")
@@ -41,6 +42,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cfg.Logger = slog.New(slog.NewTextHandler(stderr, nil))
 	sim := esimfly.New(cfg)
 	defer sim.Close()
+	if *faults != "" {
+		rules, err := fault.Load(*faults)
+		if err == nil {
+			_, err = sim.Faults().Add(rules...)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	url, err := sim.Start(*addr)
 	if err != nil {
 		return err
