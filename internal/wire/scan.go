@@ -25,9 +25,9 @@ func CheckJSON(b []byte) error {
 	return err
 }
 
-// scan is CheckJSON; odd says that some name, at whatever depth, is not plain
-// lower-case ASCII, so that encoding/json could match it to a field although it
-// is not that field's name.
+// scan is CheckJSON; odd says that some name, at whatever depth, is not plain,
+// so that encoding/json could match it to a field although it is not that
+// field's name.
 func scan(b []byte) (odd bool, err error) {
 	if len(b) > MaxMessage {
 		return false, &Error{Reason: ReasonTooLarge, Text: fmt.Sprintf("%d bytes, over %d", len(b), MaxMessage)}
@@ -157,14 +157,15 @@ func (s *scanner) member(top *frame, quoted []byte) error {
 	return nil
 }
 
-// plain says that name is lower-case ASCII without escapes: its own folding.
+// plain says that name is of lower-case letters, digits and _, as all of ours
+// are: its own folding.
 func plain(name []byte) bool {
 	for _, c := range name {
-		if c == '\\' || c >= utf8.RuneSelf || 'A' <= c && c <= 'Z' {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
 			return false
 		}
 	}
-	return true
+	return len(name) > 0
 }
 
 // foldRune is one rune for all that are equal when case is ignored, the lower
