@@ -138,7 +138,7 @@ func TestCommitterTellsUnknownFromNotSent(t *testing.T) {
 	s := bustest.Start(t, bustest.Options{})
 	s.Provision(bus.DefaultSettings())
 	b := s.Connect(s.Gated())
-	c := committer(t, b, bus.CommitOptions{MinBatch: 2})
+	c := committer(t, b, bus.CommitOptions{MinBatch: 2, MaxBatch: 4})
 	s.Pause()
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
