@@ -142,7 +142,7 @@ func TestCommitterTellsUnknownFromNotSent(t *testing.T) {
 	s.Pause()
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	const n = 40
+	const n = 200
 	var mu sync.Mutex
 	unknown, notSent := 0, 0
 	all(n, func(i int) {
