@@ -138,7 +138,7 @@ func (h *HTTP) Do(ctx context.Context, c Call) (Answer, error) {
 
 	req, err := http.NewRequestWithContext(ctx, c.Method, c.URL, bytes.NewReader(c.Body))
 	if err != nil {
-		return fail("(bad request)", fmt.Errorf("make request: %w", err))
+		return fail("(bad request)", fmt.Errorf("make request: %w", withoutURL(err)))
 	}
 	for name, values := range c.Header {
 		req.Header[name] = values

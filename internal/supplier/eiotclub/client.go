@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -68,8 +69,8 @@ type envelope struct {
 // succeeded: 200 is documented as success everywhere, 0 is the example of /esim/.
 func (e envelope) succeeded() bool { return e.Code == "200" || e.Code == "0" }
 
-// maxCode is the longest code worth keeping; documented ones have six digits.
-const maxCode = 16
+// codeForm is what a code looks like; the documented ones have three to six digits.
+var codeForm = regexp.MustCompile(`^-?[A-Za-z0-9_]{1,16}$`)
 
 // call signs and makes one call. The envelope is there whenever the answer was
 // one, beside an error as well: a duplicate refusal may carry the order in its data.
@@ -117,7 +118,7 @@ func decodeAnswer(op string, a supplier.Answer) (envelope, error) {
 		return e, nil
 	}
 	code := string(e.Code)
-	if code == "" || len(code) > maxCode {
+	if !codeForm.MatchString(code) {
 		return envelope{}, a.Error(op, supplier.Unknown, "(no code)", string(e.Message), nil)
 	}
 	return e, a.Error(op, KindOf(code), code, string(e.Message), nil)

@@ -3,6 +3,7 @@ package esimfly
 import (
 	"encoding/json"
 	"net/http"
+	"regexp"
 	"time"
 
 	"github.com/simline/simline/internal/supplier"
@@ -30,6 +31,9 @@ var codes = map[string]supplier.Kind{
 	"AUTH_INVALID_TIMESTAMP": supplier.Setup,
 	"AUTH_TIMESTAMP_EXPIRED": supplier.Setup,
 	"AUTH_INVALID_SIGNATURE": supplier.Setup,
+	// I, of the two things that the page demands of a request.
+	"INVALID_QUANTITY":   supplier.Refused,
+	"INVALID_REQUEST_ID": supplier.Setup,
 	// 1,000 calls an hour and key (D, without a code).
 	"RATE_LIMIT_EXCEEDED": supplier.Busy,
 	// The status answer for a reference that is not there (I).
@@ -92,7 +96,7 @@ func (r refusal) error(op string, a supplier.Answer, isJSON bool, now time.Time)
 			code = notFound
 		}
 	}
-	if len(code) > maxCode {
+	if code[0] != '(' && !codeForm.MatchString(code) {
 		code, kind = "(odd code)", supplier.Unknown
 	}
 	e := a.Error(op, kind, code, message, nil)
@@ -104,8 +108,8 @@ func (r refusal) error(op string, a supplier.Answer, isJSON bool, now time.Time)
 	return e
 }
 
-// maxCode is the longest code worth keeping; the documented ones have up to 25 letters.
-const maxCode = 64
+// codeForm is what a code looks like; the documented ones are capitals and _.
+var codeForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
 // scalar is a field that must not make an answer unreadable when it is of another
 // type than documented: a string's characters, anything else as the JSON it is,

@@ -26,6 +26,10 @@ type orderBody struct {
 	FlagURL     string      `json:"flagUrl,omitempty"`
 }
 
+// currency of every amount. The wire carries none: a price in another would be
+// taken for dollars (D shows "$", P says "always USD").
+const currency = "USD"
+
 // Place makes one purchase. The error, always a *supplier.Error, says by its kind
 // whether the order was placed; Unknown is everything that is not plainly either.
 // A duplicate refusal says that this request id arrived before, and no more.
@@ -33,6 +37,9 @@ func (c *Client) Place(ctx context.Context, p supplier.Purchase) (supplier.Place
 	const op = "esims/order"
 	if p.Product != order.ProductESIM || p.Price == nil {
 		return supplier.Placement{}, &supplier.Error{Op: op, Kind: supplier.Refused, Code: "(bad request)", Message: "an eSIM with its price is all that eSIMfly sells"}
+	}
+	if p.Price.Currency != currency {
+		return supplier.Placement{}, &supplier.Error{Op: op, Kind: supplier.Refused, Code: "(currency)", Message: "eSIMfly counts in " + currency + ", the price is in " + p.Price.Currency}
 	}
 	body, err := json.Marshal(orderBody{PackageCode: p.PackageCode, PackageName: p.PackageName, Price: json.Number(p.Price.Amount.String()),
 		Quantity: quantity(p.Request), Duration: p.DurationDays, FlagURL: p.FlagURL})
@@ -111,7 +118,7 @@ func decodePlacement(op string, a supplier.Answer, r order.Request, c *Client) (
 		return supplier.Placement{}, a.Error(op, supplier.Unknown, "(odd data)", "", errors.New("success and no order reference"))
 	}
 	p := supplier.Placement{SupplierOrderID: reference, State: order.Placed,
-		Total: supplier.Amount(string(d.FinalPrice), r.Price.Currency), Balance: supplier.Amount(string(d.NewBalance), r.Price.Currency)}
+		Total: supplier.Amount(string(d.FinalPrice), currency), Balance: supplier.Amount(string(d.NewBalance), currency)}
 	var inHand int
 	p.ESIMs, inHand = details(d.ESIMs)
 	if completed(string(d.Status)) && inHand >= quantity(r) {
@@ -163,7 +170,7 @@ func (c *Client) Lookup(ctx context.Context, q supplier.Query) (supplier.Sightin
 		o.ESIMs = o.ESIM
 	}
 	s := supplier.Sighting{Found: true, Where: op, Placement: supplier.Placement{SupplierOrderID: q.SupplierOrderID,
-		State: order.Placed, Total: supplier.Amount(string(o.FinalPrice), priceCurrency(q.Request))}}
+		State: order.Placed, Total: supplier.Amount(string(o.FinalPrice), currency)}}
 	var inHand int
 	s.ESIMs, inHand = details(o.ESIMs)
 	switch state, ended := endings[strings.ToLower(string(o.Status))]; {
@@ -185,13 +192,6 @@ var endings = map[string]order.State{
 	"refunded": order.Refunded, "failed": order.Rejected, "cancelled": order.Rejected, "canceled": order.Rejected,
 }
 
-func priceCurrency(r order.Request) string {
-	if r.Price == nil {
-		return "USD" // P: "Currency: USD"
-	}
-	return r.Price.Currency
-}
-
 // Price is what a request would cost: price times quantity, as the request itself
 // says. No call is made: eSIMfly compares the price with its own and refuses a
 // purchase at another (D).
@@ -206,19 +206,25 @@ func (c *Client) Price(_ context.Context, r order.Request) (order.Money, error) 
 // "/balance" only; its form is from the supplier's public page (P).
 func (c *Client) Balance(ctx context.Context) (order.Money, error) {
 	const op = "balance"
+	type amount struct {
+		Balance  scalar `json:"balance"`
+		Currency scalar `json:"currency"`
+	}
 	var d struct {
-		Data struct {
-			Balance  scalar `json:"balance"`
-			Currency scalar `json:"currency"`
-		} `json:"data"`
+		amount
+		Data amount `json:"data"`
 	}
 	if err := c.get(ctx, op, "/balance", &d); err != nil {
 		return order.Money{}, err
 	}
-	m := supplier.Amount(string(d.Data.Balance), cmp.Or(string(d.Data.Currency), "USD"))
+	found := d.Data
+	if found == (amount{}) {
+		found = d.amount // I: the other answers have their fields at the top
+	}
+	m := supplier.Amount(string(found.Balance), cmp.Or(string(found.Currency), currency))
 	if m == nil {
 		return order.Money{}, &supplier.Error{Op: op, Kind: supplier.Unknown, Code: "(odd data)", Sent: true,
-			Err: fmt.Errorf("balance %.40q %.10q is no amount", d.Data.Balance, d.Data.Currency)}
+			Err: fmt.Errorf("balance %.40q %.10q is no amount", found.Balance, found.Currency)}
 	}
 	return *m, nil
 }
