@@ -66,6 +66,17 @@ func Compare(ours, theirs iter.Seq2[Line, error]) iter.Seq2[Difference, error] {
 	}
 }
 
+// lines is a book that is in memory already.
+func lines(book []Line) iter.Seq2[Line, error] {
+	return func(yield func(Line, error) bool) {
+		for _, l := range book {
+			if !yield(l, nil) {
+				return
+			}
+		}
+	}
+}
+
 func first(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {

@@ -60,6 +60,31 @@ var Kinds = []Kind{
 	{KindWindowLate, severityInfo, "the CDR files of this time came late", "none, unless it happens often"},
 }
 
+// Jobs, as in RECON_CRON_<JOB> and --once.
+const (
+	JobUnsettled     = "unsettled"
+	JobRecords       = "records"
+	JobTasks         = "tasks"
+	JobUsage         = "usage"
+	JobBalance       = "balance"
+	JobNotifications = "notifications"
+	JobCoverage      = "coverage"
+)
+
+// JobNames lists the jobs.
+var JobNames = []string{JobUnsettled, JobRecords, JobTasks, JobUsage, JobBalance, JobNotifications, JobCoverage}
+
+// kindsOf says which job reports a kind; no kind has two.
+var kindsOf = map[string][]string{
+	JobUnsettled:     {KindStuck},
+	JobRecords:       {KindMissingThere, KindMissingHere, KindState, KindPrice, KindCurrency, KindPackage, KindRefund, KindDuplicate, KindConflict},
+	JobTasks:         {KindTaskStuck, KindTaskFailed},
+	JobUsage:         {KindUsageMissing, KindUsageSurplus},
+	JobBalance:       {KindBalanceGap, KindBalanceLow},
+	JobNotifications: {KindNotification},
+	JobCoverage:      {KindWindowMissing, KindWindowLate},
+}
+
 // KindOf finds a kind by name.
 func KindOf(name string) (Kind, bool) {
 	for _, k := range Kinds {

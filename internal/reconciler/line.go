@@ -35,7 +35,7 @@ const (
 
 // OurLine is an order of the ledger as a line of our book.
 func OurLine(r order.Record) Line {
-	l := Line{ID: r.OrderID, TheirID: r.SupplierOrderID, Card: r.Request.ICCID + r.Request.EID, Package: r.Request.PackageCode,
+	l := Line{ID: r.OrderID, TheirID: r.SupplierOrderID, Card: r.Request.ICCID + r.Request.EID, Package: r.Request.PackageCode + r.Request.PoolTypeCode,
 		Max: r.Request.MaxTotal, State: string(r.State), At: r.At}
 	if r.Total != nil {
 		l.Price = *r.Total

@@ -1,0 +1,74 @@
+package reconciler
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/simline/simline/internal/wire"
+)
+
+// Metrics are what an SRE sees of this worker.
+type Metrics struct {
+	passes   *prometheus.CounterVec
+	failures *prometheus.CounterVec
+	doneAt   *prometheus.GaugeVec
+	covered  *prometheus.GaugeVec
+	open     *prometheus.GaugeVec
+	changes  *prometheus.CounterVec
+	evidence *prometheus.CounterVec
+	calls    *prometheus.CounterVec
+	optimum  *prometheus.CounterVec
+	rows     *prometheus.CounterVec
+	ended    *prometheus.CounterVec
+}
+
+// NewMetrics registers the metrics with reg.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	f := promauto.With(reg)
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return f.NewCounterVec(prometheus.CounterOpts{Name: "simline_recon_" + name, Help: help}, labels)
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return f.NewGaugeVec(prometheus.GaugeOpts{Name: "simline_recon_" + name, Help: help}, labels)
+	}
+	return &Metrics{
+		passes:   counter("passes_total", "Spans done.", "job"),
+		failures: counter("failures_total", "Passes that failed and were tried again; why is error or panic.", "job", "why"),
+		doneAt:   gauge("last_done_timestamp_seconds", "When a span of the job was last done.", "job"),
+		covered:  gauge("covered_until_timestamp_seconds", "Up to when the job has compared.", "job"),
+		open:     gauge("findings_open", "Findings that are open, without the accepted ones.", "kind"),
+		changes:  counter("finding_changes_total", "Findings opened, updated, accepted or closed.", "kind", "status"),
+		evidence: counter("evidence_total", "Evidence handed to orderer.", "supplier", "certainty"),
+		calls:    counter("calls_total", "Calls made to suppliers.", "job", "endpoint"),
+		optimum:  counter("calls_optimum_total", "The least calls that could have answered.", "job", "endpoint"),
+		rows:     counter("rows_total", "Rows of the suppliers' lists compared.", "job"),
+		ended:    counter("tasks_ended_total", "Tracked tasks that ended.", "supplier", "status"),
+	}
+}
+
+func (m *Metrics) done(job string, run *Run, open map[string]int, now time.Time) {
+	m.passes.WithLabelValues(job).Inc()
+	m.doneAt.WithLabelValues(job).Set(float64(now.Unix()))
+	m.covered.WithLabelValues(job).Set(float64(run.To.Unix()))
+	for _, kind := range kindsOf[job] {
+		m.open.WithLabelValues(kind).Set(float64(open[kind]))
+	}
+}
+
+func (m *Metrics) failed(job string, panicked bool) {
+	why := "error"
+	if panicked {
+		why = "panic"
+	}
+	m.failures.WithLabelValues(job, why).Inc()
+}
+
+func (m *Metrics) finding(f wire.Finding) { m.changes.WithLabelValues(f.Kind, f.Status).Inc() }
+
+// asked counts calls made and the least that would have done.
+func (m *Metrics) asked(job, endpoint string, cost tally) {
+	m.calls.WithLabelValues(job, endpoint).Add(float64(cost.calls))
+	m.optimum.WithLabelValues(job, endpoint).Add(float64(cost.optimum))
+}

@@ -1,0 +1,324 @@
+package reconciler
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/supplier"
+	"github.com/simline/simline/internal/wire"
+)
+
+// lookupByID says whether orders of a product can be asked for in batches by our
+// own id, wherever they are.
+func lookupByID(product string) bool { return product == order.ProductPackage }
+
+// object compares one object's list, as it changed since, with our orders on it
+// and those named by also.
+func (p *recordsPass) object(ctx context.Context, obj object, since time.Time, also ...string) error {
+	mine, err := p.mine(ctx, obj, also)
+	if err != nil {
+		return err
+	}
+	theirs, err := p.list(ctx, obj, since)
+	if err != nil {
+		return err
+	}
+	if mine, err = p.complete(ctx, mine, theirs); err != nil {
+		return err
+	}
+	differences := map[string][]Difference{}
+	for d, err := range Compare(lines(mine), lines(theirs)) {
+		if err != nil {
+			return err
+		}
+		differences[d.ID] = append(differences[d.ID], d)
+	}
+	ids := map[string]bool{}
+	for _, l := range mine {
+		ids[l.ID] = true
+	}
+	for _, t := range theirs {
+		ids[t.ID] = true
+	}
+	for _, id := range slices.Sorted(maps.Keys(ids)) {
+		ds := differences[id]
+		if len(ds) == 1 && ds[0].Kind == KindMissingThere {
+			if lookupByID(obj.product) {
+				p.missing = append(p.missing, *ds[0].Ours)
+				continue
+			}
+			if !since.IsZero() { // perhaps only too old for the filter
+				return p.object(ctx, obj, time.Time{}, also...)
+			}
+		}
+		if err := p.say(ctx, obj, id, ds); err != nil {
+			return err
+		}
+	}
+	return p.testify(ctx, mine, theirs)
+}
+
+// mine are our orders on the object: those of the book, and also.
+func (p *recordsPass) mine(ctx context.Context, obj object, also []string) ([]Line, error) {
+	var out []Line
+	for _, o := range p.book.of(obj) {
+		out = append(out, o.line)
+	}
+	for _, id := range also {
+		l, err := p.our(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if l == nil || slices.ContainsFunc(out, func(o Line) bool { return o.ID == id }) {
+			continue
+		}
+		out = append(out, *l)
+		if l.TheirID != "" {
+			p.book.named[l.TheirID] = l.ID
+		}
+	}
+	return out, nil
+}
+
+// complete adds to our lines those orders that their list names beyond them, from
+// the ledger itself: they may be older than the book, or on another card.
+func (p *recordsPass) complete(ctx context.Context, mine, theirs []Line) ([]Line, error) {
+	known := map[string]bool{}
+	for _, l := range mine {
+		known[l.ID] = true
+	}
+	for _, t := range theirs {
+		if known[t.ID] {
+			continue
+		}
+		known[t.ID] = true
+		l, err := p.our(ctx, t.ID)
+		if err != nil {
+			return nil, err
+		}
+		if l != nil {
+			mine = append(mine, *l)
+		}
+	}
+	slices.SortFunc(mine, func(a, b Line) int { return strings.Compare(a.ID, b.ID) })
+	return mine, nil
+}
+
+// our is an order of this account as the ledger has it now, nil if it has not.
+func (p *recordsPass) our(ctx context.Context, id string) (*Line, error) {
+	r, found, err := p.Ledger.Get(ctx, id)
+	if err != nil || !found || r.Supplier != p.account.Supplier || r.Account != p.account.Name {
+		return nil, err
+	}
+	l := OurLine(r)
+	return &l, nil
+}
+
+// list reads their list of one object, sorted, without what was sold through
+// other channels than ours: those orders carry no outTradeNo.
+func (p *recordsPass) list(ctx context.Context, obj object, since time.Time) ([]Line, error) {
+	var all []Line
+	switch obj.product {
+	case order.ProductPackage:
+		rows, cost, err := records(ctx, p.account.Packages, obj.key, since)
+		p.asked("packageOrderRecord", cost)
+		if err != nil {
+			return nil, err
+		}
+		all = theirLines(rows)
+	case order.ProductCloudESIMPackage:
+		rows, cost, err := cloudRecords(ctx, p.account.Clouds, obj.key, since)
+		p.asked("cloudesim/pkg/record/list", cost)
+		if err != nil {
+			return nil, err
+		}
+		all = theirLines(rows)
+		for i, l := range all {
+			if l.ID == "" {
+				all[i].ID = p.book.named[l.TheirID]
+			}
+		}
+	case order.ProductPoolPackage:
+		rows, cost, err := poolRecords(ctx, p.account.Pools, obj.key, since)
+		p.asked("pool/record/list", cost)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rows {
+			all = append(all, poolLine(r))
+		}
+	}
+	p.Metrics.rows.WithLabelValues(JobRecords).Add(float64(len(all)))
+	all = slices.DeleteFunc(all, func(l Line) bool { return l.ID == "" })
+	slices.SortStableFunc(all, func(a, b Line) int { return strings.Compare(a.ID, b.ID) })
+	return all, nil
+}
+
+// verify asks by id for our orders that no list showed. What is found after all
+// was only too old for the list's filter.
+func (p *recordsPass) verify(ctx context.Context) error {
+	missing := p.missing
+	p.missing = nil
+	ids := make([]string, len(missing))
+	for i, l := range missing {
+		ids[i] = l.ID
+	}
+	found, cost, err := details(ctx, p.account.Packages, ids)
+	p.asked("getOrderPackageDetails", cost)
+	if err != nil {
+		return err
+	}
+	for _, l := range missing {
+		if err := p.say(ctx, object{order.ProductPackage, l.Card}, l.ID, Judge(&l, theirLines(found[l.ID]))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// again looks at everything that has a finding and was not met in this run, so
+// that a finding closes once its difference is gone, wherever that happened.
+func (p *recordsPass) again(ctx context.Context) error {
+	var ids []string
+	objects := map[object][]string{}
+	for _, about := range p.sitting.Abouts() {
+		rest, ours := strings.CutPrefix(about, p.about(""))
+		if !ours || p.looked[about] {
+			continue
+		}
+		product, rest, _ := strings.Cut(rest, "/")
+		if lookupByID(product) {
+			ids = append(ids, rest)
+			continue
+		}
+		key, id, _ := strings.Cut(rest, "/")
+		objects[object{product, key}] = append(objects[object{product, key}], id)
+	}
+	for _, obj := range slices.SortedFunc(maps.Keys(objects), compareObjects) {
+		if err := p.object(ctx, obj, time.Time{}, objects[obj]...); err != nil {
+			return err
+		}
+		for _, id := range objects[obj] { // in neither book any more
+			if about := p.aboutOf(obj, id); !p.looked[about] {
+				if err := p.say(ctx, obj, id, nil); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	slices.Sort(ids)
+	found, cost, err := details(ctx, p.account.Packages, ids)
+	p.asked("getOrderPackageDetails", cost)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		ours, err := p.our(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := p.say(ctx, object{product: order.ProductPackage}, id, Judge(ours, theirLines(found[id]))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// say turns what differs about one order into findings, as far as it is old
+// enough; the rest is noted for the next run.
+func (p *recordsPass) say(ctx context.Context, obj object, id string, differences []Difference) error {
+	about := p.aboutOf(obj, id)
+	if p.sitting.Stands(about) {
+		p.looked[about] = true
+	}
+	var found []wire.Finding
+	for _, d := range differences {
+		since := d.Since
+		if y, ok := p.before[about]; ok && y.Since.Before(since) {
+			since = y.Since // met before, whatever touched the row since
+		}
+		if p.run.Settled(since, p.Settle) || p.sitting.Has(FindingID(d.Kind, about)) {
+			found = append(found, p.finding(obj, d))
+			continue
+		}
+		if len(p.young) < maxYoung {
+			if since.After(p.run.Now) { // their clock is ahead
+				since = p.run.Now
+			}
+			p.young[about] = young{Object: obj.String(), Since: since}
+		}
+	}
+	return p.sitting.Looked(ctx, about, found...)
+}
+
+func (p *recordsPass) finding(obj object, d Difference) wire.Finding {
+	f := wire.Finding{Kind: d.Kind, OrderID: d.ID, Supplier: p.account.Supplier, Account: p.account.Name, Amount: d.Amount,
+		Evidence: "the ledger against the supplier's order lists"}
+	card := ""
+	if d.Ours != nil {
+		f.SupplierOrderID, card = d.Ours.TheirID, d.Ours.Card
+		f.Ours = raw(d.Ours.view())
+	}
+	views := make([]view, 0, len(d.Theirs))
+	for _, t := range d.Theirs {
+		views = append(views, t.view())
+		if t.TheirID != "" {
+			f.SupplierOrderID = t.TheirID
+		}
+		if t.Card != "" {
+			card = t.Card
+		}
+	}
+	switch len(views) {
+	case 0:
+	case 1:
+		f.Theirs = raw(views[0])
+	default:
+		f.Theirs = raw(views)
+	}
+	switch obj.product {
+	case order.ProductPackage:
+		f.ICCID = card
+	case order.ProductCloudESIMPackage:
+		f.EID = card
+	}
+	return f
+}
+
+// testify hands orderer what the lists prove of orders that it is still at, or
+// sees otherwise.
+func (p *recordsPass) testify(ctx context.Context, mine, theirs []Line) error {
+	for _, l := range mine {
+		lo, _ := slices.BinarySearchFunc(theirs, l.ID, func(t Line, id string) int { return strings.Compare(t.ID, id) })
+		hi := lo
+		for hi < len(theirs) && theirs[hi].ID == l.ID {
+			hi++
+		}
+		if lo == hi || !p.run.Settled(l.At, p.Settle) {
+			continue
+		}
+		t := theirs[lo:hi][pick(&l, theirs[lo:hi])]
+		if l.State == string(order.Fulfilled) && t.Standing == Bought || l.State == string(order.Refunded) {
+			continue // the usual case, without asking the ledger
+		}
+		r, found, err := p.Ledger.Get(ctx, l.ID)
+		if err != nil {
+			return err
+		}
+		seen := supplier.Placement{SupplierOrderID: t.TheirID, State: order.Fulfilled, Total: known(t.Price)}
+		if t.Standing == Refunded {
+			seen.State = order.Refunded
+		}
+		if !found || !news(r, seen) || p.run.Dry {
+			continue
+		}
+		if err := p.Witness.Tell(ctx, evidenceOf(r, seen, p.run.Now)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
