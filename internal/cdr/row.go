@@ -29,6 +29,10 @@ type Row struct {
 	mccmnc [maxMCCMNC]byte
 
 	nICCID, nIMSI, nIMEI, nMCCMNC uint8
+
+	// Deleted is never set by the decoder: the warehouse writes such a row over
+	// a key that no longer holds the record.
+	Deleted bool
 }
 
 // Hour is the start of the hour in which the record started.
@@ -91,4 +95,15 @@ func (r Record) AppendCSV(b []byte) []byte {
 	b = append(append(b, ','), r.IMEI...)
 	b = append(append(b, ','), r.MCCMNC...)
 	return append(b, '\n')
+}
+
+// Row is the record in its fixed form, with the hash that it is stored with.
+// Fields that are too long are cut; what the decoder accepted never is.
+func (r Record) Row(hash uint64) Row {
+	row := Row{ID: r.ID, Usage: r.Usage, Hash: hash, Start: uint32(r.Start.Unix()), Stop: uint32(r.Stop.Unix())}
+	row.nICCID = uint8(copy(row.iccid[:], r.ICCID))
+	row.nIMSI = uint8(copy(row.imsi[:], r.IMSI))
+	row.nIMEI = uint8(copy(row.imei[:], r.IMEI))
+	row.nMCCMNC = uint8(copy(row.mccmnc[:], r.MCCMNC))
+	return row
 }

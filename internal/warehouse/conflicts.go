@@ -1,0 +1,94 @@
+package warehouse
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/simline/simline/internal/cdr"
+)
+
+// Versioned is a record with where it came from.
+type Versioned struct {
+	Row     cdr.Row
+	File    string
+	Version int64
+}
+
+// maxNamedIDs bounds how many ids one statement spells out.
+const maxNamedIDs = 10_000
+
+// LiveRecords returns, for each id that has one, the version that counts now.
+func (db *DB) LiveRecords(ctx context.Context, account string, ids []int64) (map[int64]Versioned, error) {
+	out := make(map[int64]Versioned, len(ids))
+	for chunk := range slices.Chunk(ids, maxNamedIDs) {
+		if err := db.liveRecords(ctx, account, chunk, out); err != nil {
+			return nil, fmt.Errorf("read %d records: %w", len(chunk), err)
+		}
+	}
+	return out, nil
+}
+
+func (db *DB) liveRecords(ctx context.Context, account string, ids []int64, out map[int64]Versioned) error {
+	var list strings.Builder
+	for i, id := range ids {
+		if i > 0 {
+			list.WriteByte(',')
+		}
+		list.WriteString(strconv.FormatInt(id, 10))
+	}
+	rows, err := db.conn.Query(ctx, "SELECT id, start_time, stop_time, iccid, imsi, data_usage, imei, mccmnc, file, toUnixTimestamp64Milli(generated_at), row_hash "+
+		"FROM simline.cdr WHERE account = ? AND is_deleted = 0 AND id IN ("+list.String()+")", account)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var r cdr.Record
+		var v Versioned
+		var usage, hash uint64
+		if err := rows.Scan(&r.ID, &r.Start, &r.Stop, &r.ICCID, &r.IMSI, &usage, &r.IMEI, &r.MCCMNC, &v.File, &v.Version, &hash); err != nil {
+			return err
+		}
+		r.Usage = int64(usage)
+		v.Row = r.Row(hash)
+		// Superseded versions may not be merged away yet: the highest counts.
+		if old, ok := out[r.ID]; !ok || v.Version > old.Version {
+			out[r.ID] = v
+		}
+	}
+	return rows.Err()
+}
+
+// Conflict is a record that came in two versions.
+type Conflict struct{ Kept, Lost Versioned }
+
+// InsertConflicts notes them; a repeat under the same token adds nothing.
+func (db *DB) InsertConflicts(ctx context.Context, account, token string, conflicts []Conflict, at time.Time) error {
+	if len(conflicts) == 0 {
+		return nil
+	}
+	fail := func(err error) error { return fmt.Errorf("note %d conflicts: %w", len(conflicts), err) }
+	batch, err := db.conn.PrepareBatch(inserting(ctx, token), "INSERT INTO simline.cdr_conflicts (account, id, kept_hash, lost_hash, kept_file, lost_file, "+
+		"kept_generated_at, lost_generated_at, kept_start_time, lost_start_time, kept_stop_time, lost_stop_time, kept_iccid, lost_iccid, "+
+		"kept_mccmnc, lost_mccmnc, kept_bytes, lost_bytes, noted_at)")
+	if err != nil {
+		return fail(err)
+	}
+	for _, c := range conflicts {
+		k, l := c.Kept.Row.Record(), c.Lost.Row.Record()
+		if err := batch.Append(account, k.ID, c.Kept.Row.Hash, c.Lost.Row.Hash, c.Kept.File, c.Lost.File,
+			time.UnixMilli(c.Kept.Version), time.UnixMilli(c.Lost.Version), k.Start, l.Start, k.Stop, l.Stop, k.ICCID, l.ICCID,
+			k.MCCMNC, l.MCCMNC, uint64(k.Usage), uint64(l.Usage), at); err != nil {
+			_ = batch.Abort()
+			return fail(err)
+		}
+	}
+	if err := batch.Send(); err != nil {
+		return fail(err)
+	}
+	return nil
+}

@@ -1,0 +1,212 @@
+package warehouse
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/shopspring/decimal"
+)
+
+// EventPartition is how many sequences share a partition of an event table. A
+// batch must not cross a multiple of it: within one partition an insert is there
+// whole or not at all.
+const EventPartition = 10_000_000
+
+// EventTable is a table with one row per message of a stream, identified by
+// (epoch, sequence).
+type EventTable[R any] struct {
+	Name    string // with its database
+	columns []eventColumn[R]
+}
+
+// eventColumn writes one column, in both of the driver's protocols.
+type eventColumn[R any] struct {
+	name, typ string
+	native    func(b []byte, rows []R) []byte // as a column of a Native block
+	values    func(rows []R) any              // as a slice for the driver
+}
+
+// InsertEvents writes rows, which must be of one epoch, in ascending sequence and
+// within one partition. token must name them: the same token, the same rows. It
+// returns when they are durable; after an error they may be there or not, and
+// the same call again is safe.
+func InsertEvents[R any](ctx context.Context, db *DB, t EventTable[R], token string, rows []R) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	ctx = inserting(ctx, token)
+	insert := insertEventsNative[R]
+	if !db.http {
+		insert = insertEventsColumns[R]
+	}
+	if err := insert(ctx, db, t, rows); err != nil {
+		return fmt.Errorf("insert %d rows into %s: %w", len(rows), t.Name, err)
+	}
+	return nil
+}
+
+func (t EventTable[R]) insert() string {
+	q := "INSERT INTO " + t.Name + " ("
+	for i, c := range t.columns {
+		if i > 0 {
+			q += ", "
+		}
+		q += c.name
+	}
+	return q + ")"
+}
+
+// insertEventsNative sends one block that we encode ourselves.
+func insertEventsNative[R any](ctx context.Context, db *DB, t EventTable[R], rows []R) error {
+	return db.conn.InsertFormat(ctx, "Native", t.insert(), bytes.NewReader(t.encode(nil, rows)))
+}
+
+// encode appends a Native block: number of columns, number of rows, then per
+// column its name, its type and its values. Where the table has
+// LowCardinality(String) it takes plain strings.
+func (t EventTable[R]) encode(b []byte, rows []R) []byte {
+	b = binary.AppendUvarint(b, uint64(len(t.columns)))
+	b = binary.AppendUvarint(b, uint64(len(rows)))
+	for _, c := range t.columns {
+		b = textString(textString(b, c.name), c.typ)
+		b = c.native(b, rows)
+	}
+	return b
+}
+
+func insertEventsColumns[R any](ctx context.Context, db *DB, t EventTable[R], rows []R) (err error) {
+	batch, err := db.conn.PrepareBatch(ctx, t.insert())
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = batch.Abort() // nothing of it is sent; a repeat starts anew
+		}
+	}()
+	for i, c := range t.columns {
+		if err := batch.Column(i).Append(c.values(rows)); err != nil {
+			return fmt.Errorf("column %s: %w", c.name, err)
+		}
+	}
+	return batch.Send()
+}
+
+// LastSequence is the highest sequence that the table has of the stream made at
+// epoch, 0 if none. Batches go in whole and in order, so every message up to it
+// is there as well.
+func LastSequence(ctx context.Context, db *DB, table string, epoch time.Time) (uint64, error) {
+	var last uint64
+	err := db.conn.QueryRow(ctx, fmt.Sprintf("SELECT max(sequence) FROM %s WHERE epoch = fromUnixTimestamp64Milli(toInt64(%d), 'UTC')", table, epoch.UnixMilli())).Scan(&last)
+	if err != nil {
+		return 0, fmt.Errorf("last sequence in %s: %w", table, err)
+	}
+	return last, nil
+}
+
+// Makers of columns. get must not keep what it is given.
+
+func columnOf[R, V any](name, typ string, get func(*R) V, put func([]byte, V) []byte) eventColumn[R] {
+	return eventColumn[R]{name: name, typ: typ,
+		native: func(b []byte, rows []R) []byte {
+			for i := range rows {
+				b = put(b, get(&rows[i]))
+			}
+			return b
+		},
+		values: func(rows []R) any {
+			out := make([]V, len(rows))
+			for i := range rows {
+				out[i] = get(&rows[i])
+			}
+			return out
+		}}
+}
+
+func stringColumn[R any](name string, get func(*R) string) eventColumn[R] {
+	return columnOf(name, "String", get, textString)
+}
+
+func uintColumn[R any](name string, get func(*R) uint64) eventColumn[R] {
+	return columnOf(name, "UInt64", get, binary.LittleEndian.AppendUint64)
+}
+
+func uint32Column[R any](name string, get func(*R) uint32) eventColumn[R] {
+	return columnOf(name, "UInt32", get, binary.LittleEndian.AppendUint32)
+}
+
+func uint16Column[R any](name string, get func(*R) uint16) eventColumn[R] {
+	return columnOf(name, "UInt16", get, binary.LittleEndian.AppendUint16)
+}
+
+func uint8Column[R any](name string, get func(*R) uint8) eventColumn[R] {
+	return columnOf(name, "UInt8", get, func(b []byte, v uint8) []byte { return append(b, v) })
+}
+
+// Times outside of what the column can hold become its nearest end: a supplier's
+// odd date must not stop a stream.
+var (
+	firstTime = time.Unix(0, 0).UTC()
+	lastTime  = time.Date(2105, 12, 31, 23, 59, 59, 0, time.UTC)
+)
+
+func clampTime(t time.Time) time.Time {
+	switch {
+	case t.Before(firstTime):
+		return firstTime
+	case t.After(lastTime):
+		return lastTime
+	}
+	return t.UTC()
+}
+
+func clamped[R any](get func(*R) time.Time) func(*R) time.Time {
+	return func(r *R) time.Time { return clampTime(get(r)) }
+}
+
+func microColumn[R any](name string, get func(*R) time.Time) eventColumn[R] {
+	return columnOf(name, "DateTime64(6, 'UTC')", clamped(get), func(b []byte, t time.Time) []byte {
+		return binary.LittleEndian.AppendUint64(b, uint64(t.UnixMicro()))
+	})
+}
+
+func milliColumn[R any](name string, get func(*R) time.Time) eventColumn[R] {
+	return columnOf(name, "DateTime64(3, 'UTC')", clamped(get), func(b []byte, t time.Time) []byte {
+		return binary.LittleEndian.AppendUint64(b, uint64(t.UnixMilli()))
+	})
+}
+
+func secondColumn[R any](name string, get func(*R) time.Time) eventColumn[R] {
+	return columnOf(name, "DateTime('UTC')", clamped(get), func(b []byte, t time.Time) []byte {
+		return binary.LittleEndian.AppendUint32(b, uint32(t.Unix()))
+	})
+}
+
+// moneyColumn holds up to 12 digits before and 6 after the point, which is what
+// order.Money allows.
+func moneyColumn[R any](name string, get func(*R) decimal.Decimal) eventColumn[R] {
+	return columnOf(name, "Decimal(18, 6)", get, func(b []byte, d decimal.Decimal) []byte {
+		return binary.LittleEndian.AppendUint64(b, uint64(d.Shift(6).IntPart()))
+	})
+}
+
+func stringsColumn[R any](name string, get func(*R) []string) eventColumn[R] {
+	c := columnOf(name, "Array(String)", get, nil)
+	c.native = func(b []byte, rows []R) []byte {
+		end := uint64(0)
+		for i := range rows {
+			end += uint64(len(get(&rows[i])))
+			b = binary.LittleEndian.AppendUint64(b, end)
+		}
+		for i := range rows {
+			for _, s := range get(&rows[i]) {
+				b = textString(b, s)
+			}
+		}
+		return b
+	}
+	return c
+}

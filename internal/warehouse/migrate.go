@@ -1,0 +1,56 @@
+package warehouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/pressly/goose/v3"
+
+	"github.com/simline/simline/schemas"
+)
+
+// versionTable is where goose keeps which migrations are in.
+const versionTable = "simline.schema_versions"
+
+// Migrate brings the schema up to date: databases, tables and views. Each file
+// is one statement that may be repeated, so two migrations at once, or one that
+// died half way, do no harm. applied is called after each file, and may be nil.
+func Migrate(ctx context.Context, dsn string, applied func(file string)) (err error) {
+	opts, err := options(dsn)
+	if err != nil {
+		return err
+	}
+	db := clickhouse.OpenDB(opts)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	// goose's own table lives in our database, which therefore must be first.
+	if _, err := db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS simline ENGINE = Atomic"); err != nil {
+		return fmt.Errorf("create database simline: %w", err)
+	}
+	files, err := schemas.ClickHouseFiles()
+	if err != nil {
+		return fmt.Errorf("read the embedded migrations: %w", err)
+	}
+	p, err := goose.NewProvider(goose.DialectClickHouse, db, files,
+		goose.WithTableName(versionTable),
+		goose.WithDisableGlobalRegistry(true),
+		// CDR and event migrations are numbered in ranges of their own.
+		goose.WithAllowOutofOrder(true),
+	)
+	if err != nil {
+		return fmt.Errorf("read the embedded migrations: %w", err)
+	}
+	for {
+		res, err := p.UpByOne(ctx)
+		if errors.Is(err, goose.ErrNoNextVersion) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
+		if applied != nil {
+			applied(res.Source.Path)
+		}
+	}
+}
