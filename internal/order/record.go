@@ -48,6 +48,19 @@ type Record struct {
 	AcceptedAt  time.Time  `json:"accepted_at"`
 	FirstSentAt *time.Time `json:"first_sent_at,omitempty"`
 	LastSentAt  *time.Time `json:"last_sent_at,omitempty"`
+	// InDoubt: an earlier call may have placed the order and nothing has settled
+	// it; no refusal of a later call proves that it was not placed.
+	InDoubt bool `json:"in_doubt,omitempty"`
+	// Refused: a call under this SupplierRequestID was refused with certainty, which
+	// may have used the id up.
+	Refused bool `json:"refused,omitempty"`
+	// CancelRequested: upstream withdrew the order while it could not be cancelled
+	// yet; it is not sent again.
+	CancelRequested bool `json:"cancel_requested,omitempty"`
+	// SpendReserved counts against the account's daily limit of SpendDay (UTC,
+	// 2026-01-15), set before the first call where there is such a limit.
+	SpendReserved *Money `json:"spend_reserved,omitempty"`
+	SpendDay      string `json:"spend_day,omitempty"`
 	// BalanceBefore is the account's balance last seen before the first call.
 	BalanceBefore *Money `json:"balance_before,omitempty"`
 	// Looks counts the looks since the last call; LookLog keeps the last few for
