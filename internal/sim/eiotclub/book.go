@@ -44,7 +44,7 @@ type Order struct {
 	UsedBytes   int64     `json:"used_bytes"`
 	Refunded    *Money    `json:"refunded,omitempty"` // what was paid back
 	RefundedAt  time.Time `json:"refunded_at,omitzero"`
-	Failed      bool      `json:"failed,omitempty"`   // status -1
+	Failed      bool      `json:"failed,omitempty"` // status -1
 	OddState    bool      `json:"odd_state,omitempty"`
 	Planted     bool      `json:"planted,omitempty"` // a hook made or changed it behind the buyer's back
 	Calls       int       `json:"calls"`             // purchase calls with this outTradeNo, refused repeats included

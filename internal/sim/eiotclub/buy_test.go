@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/simline/simline/internal/sim/eiotclub"
+	"github.com/simline/simline/internal/sim/fault"
 )
 
 func TestSignVector(t *testing.T) {
@@ -109,28 +110,35 @@ func TestPurchases(t *testing.T) {
 	checkBooks(t, r.Sim)
 }
 
-// checkBooks is the balance equation: opening + every movement = balance, and each purchase has one line.
+// checkBooks is the balance equation, and: each outTradeNo was bought once and charged once.
 func checkBooks(t *testing.T, s *eiotclub.Sim) {
 	t.Helper()
 	book := s.Book()
-	var sum int64
-	bought := map[string]int{}
-	for i, e := range book.Ledger {
-		sum += e.Amount
-		if e.Balance != sum {
-			t.Fatalf("line %d of the ledger says %d, the lines so far %d", i, e.Balance, sum)
-		}
+	checkLedger(t, book)
+	charged := map[string]int{}
+	for _, e := range book.Ledger {
 		if e.Kind == "purchase" {
-			bought[e.Order]++
+			charged[e.Order]++
+		}
+	}
+	for out, n := range book.Purchases {
+		if n != 1 || charged[out] != 1 {
+			t.Errorf("%s: %d purchases, %d charged, want one of each", out, n, charged[out])
+		}
+	}
+}
+
+// checkLedger is the balance equation: the opening and every movement make the balance, line for line.
+func checkLedger(t *testing.T, book eiotclub.Book) {
+	t.Helper()
+	var sum int64
+	for i, e := range book.Ledger {
+		if sum += e.Amount; e.Balance != sum {
+			t.Fatalf("line %d of the ledger says %d, the lines so far %d", i, e.Balance, sum)
 		}
 	}
 	if sum != book.Balance.Minor {
 		t.Errorf("balance %s, the ledger's lines make %d", book.Balance, sum)
-	}
-	for out, n := range book.Purchases {
-		if n != 1 || bought[out] != 1 {
-			t.Errorf("%s: %d purchases, %d charged, want one of each", out, n, bought[out])
-		}
 	}
 }
 
@@ -189,4 +197,75 @@ func TestESimIsProcessedBeforeItIsThere(t *testing.T) {
 		t.Errorf("after a minute: %+v", st)
 	}
 	r.want(`"45111"`, r.call("/esim/orderStatus", obj{"orderId": "1"}))
+}
+
+func TestFaultsInPurchases(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		rule   fault.Rule
+		code   string // of an answer in the supplier's form; "" for none
+		placed int
+	}{
+		{"reset before commit", fault.Rule{Kind: fault.Reset}, "", 0},
+		{"reply lost after commit", fault.Rule{Kind: fault.LostReply}, "", 1},
+		{"half of the body", fault.Rule{Kind: fault.HalfBody}, "", 1},
+		{"502 page before", fault.Rule{Kind: fault.HTMLBefore}, "", 0},
+		{"page after", fault.Rule{Kind: fault.HTMLAfter}, "", 1},
+		{"504 after", fault.Rule{Kind: fault.StatusAfter, Status: 504}, "", 1},
+		{"500 code after commit", fault.Rule{Kind: fault.CodeAfter, Code: "500"}, `"500"`, 1},
+		{"43331 before", fault.Rule{Kind: fault.CodeBefore, Code: "43331"}, `"43331"`, 0},
+		{"a code that is no number", fault.Rule{Kind: fault.CodeBefore, Code: "E-1", Message: "?"}, `"E-1"`, 0},
+		{"501", fault.Rule{Kind: fault.TooManyRequests}, `"501"`, 0},
+		{"no funds", fault.Rule{Kind: fault.NoFunds}, `"45112"`, 0},
+		{"out of stock", fault.Rule{Kind: fault.OutOfStock}, `"45110"`, 0},
+		{"by package code", fault.Rule{Kind: fault.NoFunds, Order: eiotclub.PackageCode}, `"45112"`, 0},
+		{"another order", fault.Rule{Kind: fault.NoFunds, Order: "other"}, `"200"`, 1},
+		{"another endpoint", fault.Rule{Kind: fault.NoFunds, Path: "esim/purchase"}, `"200"`, 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newRig(t, eiotclub.Config{})
+			r.Faults().MustAdd(tc.rule)
+			resp, err := r.post("/api/v3/package/orderPackage", r.signed(obj{"iccid": eiotclub.SeedICCID, "packageCode": eiotclub.PackageCode, "outTradeNo": "a"}))
+			var a answer
+			if err == nil {
+				var b []byte
+				b, err = io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if err == nil {
+					err = json.Unmarshal(b, &a)
+				}
+			}
+			if (err == nil) != (tc.code != "") || a.code() != tc.code {
+				t.Errorf("code %s, error %v; want %s", a.Code, err, tc.code)
+			}
+			if r.Purchases("a") != tc.placed {
+				t.Errorf("%d placed, want %d", r.Purchases("a"), tc.placed)
+			}
+			checkBooks(t, r.Sim)
+		})
+	}
+}
+
+func TestDuplicatesAsFaultsSay(t *testing.T) {
+	r := newRig(t, eiotclub.Config{RefusalBurnsID: true})
+	buy := func() answer {
+		return r.call("/esim/purchase", obj{"eSIMGoodsCode": eiotclub.GoodsCode, "outTradeNo": "e"})
+	}
+	first := buy()
+	if a := r.want(`503016`, buy()); string(a.Data) != "null" {
+		t.Errorf("a refusal carries %s, want nothing", a.Data)
+	}
+	r.Faults().MustAdd(fault.Rule{Kind: fault.DuplicateWithData, Times: 1})
+	if a := r.want(`503016`, buy()); string(a.Data) != string(first.Data) {
+		t.Errorf("with data: %s, want %s", a.Data, first.Data)
+	}
+	r.Faults().MustAdd(fault.Rule{Kind: fault.DuplicateReplay, Order: "e", Times: 1})
+	if a := r.want(`200`, buy()); string(a.Data) != string(first.Data) {
+		t.Errorf("replay: %s, want %s", a.Data, first.Data)
+	}
+	p := obj{"iccid": eiotclub.SeedICCID, "packageCode": "nope", "outTradeNo": "burnt"}
+	r.want(`"41018"`, r.call("/package/orderPackage", p))
+	p["packageCode"] = eiotclub.PackageCode
+	r.want(`"42002"`, r.call("/package/orderPackage", p)) // with RefusalBurnsID
+	checkBooks(t, r.Sim)
 }
