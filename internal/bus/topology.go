@@ -186,6 +186,8 @@ func NewTopology(s Settings) Topology {
 	open.LimitMarkerTTL = time.Minute // or the marks of settled orders would stay
 	findings := bucket(BucketFindings, "findings that are open or accepted", 1)
 	findings.LimitMarkerTTL = time.Hour
+	followed := bucket(BucketTasks, "batch tasks being followed", 1)
+	followed.LimitMarkerTTL = time.Hour
 
 	return Topology{
 		Streams: []jetstream.StreamConfig{
@@ -206,7 +208,7 @@ func NewTopology(s Settings) Topology {
 			leases,
 			bucket(BucketSwitches, "pauses and spend stops", 10),
 			bucket(BucketBudgets, "call budgets shared by replicas", 1),
-			bucket(BucketTasks, "batch tasks being followed", 1),
+			followed,
 			findings,
 			bucket(BucketReconPeriods, "how far each reconciliation job is", 1),
 		},

@@ -1,0 +1,290 @@
+package reconciler
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/supplier/eiotclub"
+	"github.com/simline/simline/internal/wire"
+)
+
+// Tasks follows the batch tasks that upstream announced until they end, says how
+// they ended, and reports those that failed or do not end.
+type Tasks struct {
+	Accounts   []Account
+	Bus        *bus.Bus
+	Metrics    *Metrics
+	StuckAfter time.Duration
+	Now        func() time.Time
+}
+
+// tracked is a task in the bucket tasks, under <supplier>.<account>.<hash of id>.
+type tracked struct {
+	Task  wire.Task `json:"task"`
+	Since time.Time `json:"since"` // when it was announced
+	// Ended is set before the end is announced, so that whoever finds it later
+	// announces the same.
+	Ended *wire.TaskEnded `json:"ended,omitempty"`
+}
+
+// maxTaskID is the longest task id accepted, in bytes.
+const maxTaskID = 128
+
+// Track takes one announcement; the handler of the consumer reconciler-tasks.
+func (j *Tasks) Track(ctx context.Context, msg jetstream.Msg) bus.Verdict {
+	t, err := decodeTask(msg.Subject(), msg.Data())
+	if err != nil {
+		return bus.Dead(wire.ReasonOf(err), err)
+	}
+	if !slices.ContainsFunc(j.Accounts, func(a Account) bool { return a.Supplier == t.Supplier && a.Name == t.Account && a.Tasks != nil }) {
+		return bus.Dead(wire.ReasonUnknownAccount, fmt.Errorf("no account %q of %s is configured that has tasks", t.Account, t.Supplier))
+	}
+	kv, err := j.Bus.JS.KeyValue(ctx, bus.BucketTasks)
+	if err != nil {
+		return bus.Again(5 * time.Second)
+	}
+	_, err = kv.Create(ctx, taskKey(t), raw(tracked{Task: t, Since: j.Now().UTC()}))
+	if err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+		return bus.Again(5 * time.Second)
+	}
+	// If we die here: the announcement comes again and finds its task tracked.
+	return bus.Done()
+}
+
+func decodeTask(subject string, data []byte) (wire.Task, error) {
+	var t wire.Task
+	if _, err := wire.DecodeData(data, &t); err != nil {
+		return t, err
+	}
+	if t.Account == "" {
+		t.Account = order.DefaultAccount
+	}
+	there := subject[strings.LastIndexByte(subject, '.')+1:]
+	if t.Supplier == "" {
+		t.Supplier = there
+	}
+	switch {
+	case t.Supplier != there:
+		return t, &wire.Error{Reason: wire.ReasonMismatch, Text: fmt.Sprintf("task of %.32q on the subject of %s", t.Supplier, there)}
+	case t.TaskID == "" || len(t.TaskID) > maxTaskID || strings.ContainsFunc(t.TaskID, func(r rune) bool { return r <= ' ' || r == ',' || r > '~' }):
+		return t, &wire.Error{Reason: wire.ReasonSchema, Text: fmt.Sprintf("task_id %.40q is not 1 to %d visible characters without commas", t.TaskID, maxTaskID)}
+	case !order.ValidAccount(t.Account):
+		return t, &wire.Error{Reason: wire.ReasonSchema, Text: fmt.Sprintf("account %.40q is not a name", t.Account)}
+	case len(t.What) > 1000:
+		return t, &wire.Error{Reason: wire.ReasonSchema, Text: "what is over 1000 bytes"}
+	}
+	return t, nil
+}
+
+func taskKey(t wire.Task) string {
+	sum := sha256.Sum256([]byte(t.TaskID))
+	return t.Supplier + "." + t.Account + "." + hex.EncodeToString(sum[:16])
+}
+
+func taskAbout(t wire.Task) string { return t.Supplier + "/" + t.Account + "/" + t.TaskID }
+
+// Look asks for every task that is tracked now.
+func (j *Tasks) Look(ctx context.Context, run *Run, sitting *Sitting) error {
+	kv, err := j.Bus.JS.KeyValue(ctx, bus.BucketTasks)
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", bus.BucketTasks, err)
+	}
+	p := &tasksPass{Tasks: j, run: run, sitting: sitting, kv: kv, seen: map[string]bool{}}
+	for _, a := range j.Accounts {
+		if a.Tasks == nil {
+			continue
+		}
+		if err := p.account(ctx, a); err != nil {
+			return fmt.Errorf("account %s: %w", a.Name, err)
+		}
+	}
+	return p.close(ctx)
+}
+
+type tasksPass struct {
+	*Tasks
+	run     *Run
+	sitting *Sitting
+	kv      jetstream.KeyValue
+	seen    map[string]bool
+}
+
+// entry is a tracked task as it stands in the bucket.
+type entry struct {
+	tracked
+	key      string
+	revision uint64
+}
+
+func (p *tasksPass) account(ctx context.Context, a Account) error {
+	w, err := p.kv.Watch(ctx, a.Supplier+"."+a.Name+".*", jetstream.IgnoreDeletes())
+	if err != nil {
+		return fmt.Errorf("tracked tasks: %w", err)
+	}
+	defer func() { _ = w.Stop() }() // a read-only subscription
+	var batch []entry
+	for {
+		var v jetstream.KeyValueEntry
+		var ok bool
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case v, ok = <-w.Updates():
+		}
+		switch {
+		case !ok:
+			return errors.New("tracked tasks: the watch ended")
+		case v == nil:
+			return p.ask(ctx, a, batch)
+		}
+		e := entry{key: v.Key(), revision: v.Revision()}
+		if err := json.Unmarshal(v.Value(), &e.tracked); err != nil {
+			return fmt.Errorf("tracked task %s: %w", e.key, err)
+		}
+		if batch = append(batch, e); len(batch) == eiotclub.MaxTaskIDs {
+			if err := p.ask(ctx, a, batch); err != nil {
+				return err
+			}
+			batch = nil
+		}
+	}
+}
+
+// ask asks for one batch of tasks, without those whose end only was not announced.
+func (p *tasksPass) ask(ctx context.Context, a Account, batch []entry) error {
+	var ids []string
+	for _, e := range batch {
+		if e.Ended == nil {
+			ids = append(ids, e.Task.TaskID)
+		}
+	}
+	status := map[string]eiotclub.Task{}
+	if len(ids) > 0 {
+		tasks, err := a.Tasks.Tasks(ctx, ids)
+		p.Metrics.asked(JobTasks, "task/query", tally{1, 1})
+		if err != nil {
+			return err
+		}
+		for _, t := range tasks {
+			status[t.ID] = t
+		}
+	}
+	for _, e := range batch {
+		t, known := status[e.Task.TaskID]
+		if err := p.judge(ctx, e, t, known); err != nil {
+			return fmt.Errorf("task %s: %w", e.Task.TaskID, err)
+		}
+	}
+	return nil
+}
+
+func (p *tasksPass) judge(ctx context.Context, e entry, t eiotclub.Task, known bool) error {
+	about := taskAbout(e.Task)
+	p.seen[about] = true
+	switch {
+	case e.Ended != nil:
+		return p.end(ctx, e)
+	case known && t.Ended():
+		e.Ended = &wire.TaskEnded{Task: e.Task, Status: endedStatus(t.Status), Result: t.Result, EndedAt: p.run.Now}
+		if p.run.Dry {
+			return p.found(ctx, e)
+		}
+		revision, err := p.kv.Update(ctx, e.key, raw(e.tracked), e.revision)
+		if err != nil {
+			return fmt.Errorf("keep its end: %w", err)
+		}
+		e.revision = revision
+		// If we die here: the next run finds the end in the bucket and announces it.
+		return p.end(ctx, e)
+	case !p.run.Settled(e.Since, p.StuckAfter):
+		return p.sitting.Looked(ctx, about)
+	}
+	f := taskFinding(KindTaskStuck, e.Task)
+	f.Theirs = raw(map[string]any{"status": t.Status})
+	f.Evidence = "task/query"
+	if !known {
+		f.Theirs = nil
+		f.Evidence = "task/query does not know the task"
+	}
+	f.Ours = raw(map[string]any{"what": e.Task.What, "since": e.Since})
+	return p.sitting.Looked(ctx, about, f)
+}
+
+// end announces how a task ended, reports it if it failed, and forgets it.
+func (p *tasksPass) end(ctx context.Context, e entry) error {
+	if p.run.Dry {
+		return p.found(ctx, e)
+	}
+	id := "task:" + e.Task.Supplier + ":" + e.Task.Account + ":" + e.Task.TaskID + ":" + e.Since.Format(time.RFC3339Nano)
+	env, err := wire.NewEnvelope(wire.TypeTaskEnded, wire.Source("reconciler"), e.Task.TaskID, id, e.Ended.EndedAt, e.Ended)
+	if err != nil {
+		return err
+	}
+	data, err := env.Marshal()
+	if err != nil {
+		return err
+	}
+	if _, err := p.Bus.Publish(ctx, bus.NewMsg(bus.SubjectTaskEnded(e.Task.Supplier), id, data)); err != nil {
+		return err
+	}
+	// If we die here: it is announced once more, under the same id.
+	if err := p.found(ctx, e); err != nil {
+		return err
+	}
+	if err := p.kv.Purge(ctx, e.key, jetstream.LastRevision(e.revision), jetstream.PurgeTTL(time.Hour)); err != nil {
+		return fmt.Errorf("forget it: %w", err)
+	}
+	p.Metrics.ended.WithLabelValues(e.Task.Supplier, e.Ended.Status).Inc()
+	return nil
+}
+
+// found closes what was said of the task and reports a failure.
+func (p *tasksPass) found(ctx context.Context, e entry) error {
+	if e.Ended.Status == "success" {
+		return p.sitting.Looked(ctx, taskAbout(e.Task))
+	}
+	f := taskFinding(KindTaskFailed, e.Task)
+	f.Ours = raw(map[string]any{"what": e.Task.What})
+	f.Theirs = raw(map[string]any{"status": e.Ended.Status, "result": e.Ended.Result})
+	f.Evidence = "task/query"
+	return p.sitting.Looked(ctx, taskAbout(e.Task), f)
+}
+
+// close closes what was said of tasks that are tracked no more. A failure is a
+// fact and stays until a person accepts it.
+func (p *tasksPass) close(ctx context.Context) error {
+	for _, about := range p.sitting.Abouts() {
+		if p.seen[about] || p.sitting.Has(FindingID(KindTaskFailed, about)) {
+			continue
+		}
+		if err := p.sitting.Looked(ctx, about); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func taskFinding(kind string, t wire.Task) wire.Finding {
+	return wire.Finding{Kind: kind, TaskID: t.TaskID, Supplier: t.Supplier, Account: t.Account}
+}
+
+func endedStatus(status int) string {
+	switch status {
+	case eiotclub.TaskSucceeded:
+		return "success"
+	case eiotclub.TaskEnded:
+		return "ended"
+	}
+	return "failed"
+}
