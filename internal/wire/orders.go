@@ -144,6 +144,8 @@ type Evidence struct {
 	ESIMs      []order.ESIM `json:"esims,omitempty"`
 	Total      *order.Money `json:"total,omitempty"`
 	ObservedAt time.Time    `json:"observed_at"`
+	// SendAgain is a person's: the order was not placed and is to be sent again.
+	SendAgain bool `json:"send_again,omitempty"`
 	// Actor and Reason are a person's, for the audit.
 	Actor  string `json:"actor,omitempty"`
 	Reason string `json:"reason,omitempty"`

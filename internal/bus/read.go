@@ -1,0 +1,93 @@
+package bus
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Stored is a message as a stream holds it.
+type Stored struct {
+	Subject  string
+	Sequence uint64
+	Time     time.Time // when the server stored it
+	Data     []byte
+}
+
+// Last reads the last message of stream on filter, which may hold wildcards. On
+// a replicated stream any replica may answer, so it may be a moment old: a
+// compare-and-set decides, never such a read alone.
+func (b *Bus) Last(ctx context.Context, stream, filter string) (Stored, bool, error) {
+	body, err := json.Marshal(map[string]string{"last_by_subj": filter})
+	if err != nil {
+		return Stored{}, false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, PublishTimeout)
+	defer cancel()
+	m, err := b.NC.RequestWithContext(ctx, jetstream.DefaultAPIPrefix+"DIRECT.GET."+stream, body)
+	if err != nil {
+		return Stored{}, false, fmt.Errorf("read %s: %w", filter, err)
+	}
+	switch status := m.Header.Get("Status"); status {
+	case "":
+	case "404":
+		return Stored{}, false, nil
+	default:
+		return Stored{}, false, fmt.Errorf("read %s: status %s %s", filter, status, m.Header.Get("Description"))
+	}
+	seq, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
+	if err != nil {
+		return Stored{}, false, fmt.Errorf("read %s: sequence: %w", filter, err)
+	}
+	at, err := time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer))
+	if err != nil {
+		return Stored{}, false, fmt.Errorf("read %s: time: %w", filter, err)
+	}
+	return Stored{Subject: m.Header.Get(jetstream.SubjectHeader), Sequence: seq, Time: at, Data: m.Data}, true, nil
+}
+
+// LastFromLeader is Last as the stream's leader sees it, never old, and slower.
+func (b *Bus) LastFromLeader(ctx context.Context, stream, filter string) (Stored, bool, error) {
+	body, err := json.Marshal(map[string]string{"last_by_subj": filter})
+	if err != nil {
+		return Stored{}, false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, PublishTimeout)
+	defer cancel()
+	m, err := b.NC.RequestWithContext(ctx, jetstream.DefaultAPIPrefix+"STREAM.MSG.GET."+stream, body)
+	if err != nil {
+		return Stored{}, false, fmt.Errorf("read %s: %w", filter, err)
+	}
+	var a struct {
+		Message struct {
+			Subject  string    `json:"subject"`
+			Sequence uint64    `json:"seq"`
+			Data     string    `json:"data"`
+			Time     time.Time `json:"time"`
+		} `json:"message"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &a); err != nil {
+		return Stored{}, false, fmt.Errorf("read %s: answer: %w", filter, err)
+	}
+	if a.Error != nil {
+		if a.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
+			return Stored{}, false, nil
+		}
+		return Stored{}, false, fmt.Errorf("read %s: %w", filter, a.Error)
+	}
+	data, err := base64.StdEncoding.DecodeString(a.Message.Data)
+	if err != nil {
+		return Stored{}, false, fmt.Errorf("read %s: data: %w", filter, err)
+	}
+	return Stored{Subject: a.Message.Subject, Sequence: a.Message.Sequence, Time: a.Message.Time, Data: data}, true, nil
+}
+
+// ErrGone: the key was changed or removed meanwhile.
+var ErrGone = errors.New("changed by another")
