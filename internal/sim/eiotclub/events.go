@@ -53,9 +53,14 @@ func (o *Order) event(sim, cloud string) string {
 	return sim
 }
 
-// bought tells of a new package (订购通知). Pools and eSIMs have no such notification in the documents.
+// off reports whether nobody is to be told: no URL, or an eSIM or a pool, which no documented notification is about.
+func (n *notifier) off(o *Order) bool {
+	return n.s.cfg.WebhookURL == "" || o.Product != PackageProduct && o.Product != CloudProduct
+}
+
+// bought tells of a new package (订购通知).
 func (n *notifier) bought(o *Order, now time.Time) {
-	if n.s.cfg.WebhookURL == "" || o.Product != PackageProduct && o.Product != CloudProduct {
+	if n.off(o) {
 		return
 	}
 	n.add(o.event("SubPkgList", "CloudESimSubPkgList"), now, o, "", false, n.dataField([]noteRow{o.noteRow(now, false, true)}))
@@ -63,18 +68,24 @@ func (n *notifier) bought(o *Order, now time.Time) {
 
 // began tells that a package took effect (套餐生效).
 func (n *notifier) began(o *Order, now time.Time) {
+	if n.off(o) {
+		return
+	}
 	n.add(o.event("PkgEffective", "CloudESimPkgActivate"), now, o, "", false, n.dataField(o.noteRow(now, true, true)))
 }
 
 // ended tells that the package in use came to an end: used up, expired or refunded (达量到期通知).
 func (n *notifier) ended(o *Order, now time.Time) {
+	if n.off(o) {
+		return
+	}
 	n.add(o.event("PkgQuantityList", "CloudESimPkgDeactivate"), now, o, "", false, n.dataField([]noteRow{o.noteRow(now, false, false)}))
 }
 
 // refunded tells of a refund (退款通知).
 func (n *notifier) refunded(o *Order, now time.Time) {
-	if o.Product != PackageProduct && o.Product != CloudProduct {
-		return // eSIM and pool refunds have no notification in the documents
+	if n.off(o) {
+		return
 	}
 	n.add(o.event("Refund", "CloudESimRefund"), now, o, "", false, refundFields(o)...)
 }
@@ -103,6 +114,9 @@ func twoDecimals(m Money) string {
 }
 
 func (n *notifier) stopped(o *Order, now time.Time) {
+	if n.off(o) {
+		return
+	}
 	n.add(o.event("CardStopped", "CloudESimCardStopped"), now, o, "", false, cardField(o.ICCID, o.EID))
 }
 
@@ -126,7 +140,7 @@ func (s *Sim) settleDue(now time.Time) {
 	for len(b.due) > 0 && !b.due[0].at.After(now) {
 		d := heap.Pop(&b.due).(dueItem)
 		o := d.o
-		if o.Refunded != nil || o.Failed || o.Product != PackageProduct && o.Product != CloudProduct {
+		if o.Refunded != nil || o.Failed {
 			continue
 		}
 		o.UpdatedAt = d.at

@@ -155,9 +155,7 @@ func (s *Sim) Finish(id string) error {
 		if o.StartAt.After(now) {
 			o.StartAt = now
 		}
-		if o.Product == PackageProduct || o.Product == CloudProduct {
-			s.notes.ended(o, now)
-		}
+		s.notes.ended(o, now)
 		return nil
 	})
 }

@@ -124,21 +124,23 @@ func (s *Sim) packageOrderRecord(c *call) reply {
 	if s.cfg.StrictCards && b.cards[iccid] == nil {
 		return refuse(42405)
 	}
-	rows := []packageRow{}
+	var found []*Order
 	for _, o := range b.byICCID[iccid] {
-		if !f(o) || s.hidden(c, o) {
-			continue
+		if f(o) && !s.hidden(c, o) {
+			found = append(found, o)
 		}
-		r := o.row(c.now)
-		used := o.UsedBytes
+	}
+	if c.p["orderBy"] == "createDateDesc" {
+		slices.Reverse(found)
+	}
+	rows := []packageRow{}
+	for _, o := range paged(found, page, size) {
+		r, used := o.row(c.now), o.UsedBytes
 		r.UpdateDate, r.UsageBytes = stamp(o.UpdatedAt), &used
 		rows = append(rows, r)
 	}
-	if c.p["orderBy"] == "createDateDesc" {
-		slices.Reverse(rows)
-	}
-	total := len(rows)
-	return reply{data: paged(rows, page, size), total: &total}
+	total := len(found)
+	return reply{data: rows, total: &total}
 }
 
 // recordFilter reads the filters that packageOrderRecord and cloudesim/pkg/record/list share.

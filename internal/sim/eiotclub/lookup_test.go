@@ -425,3 +425,35 @@ func TestTrafficComesFromTheRecords(t *testing.T) {
 		t.Errorf("the package in use has %d bytes used, want 120", o.UsedBytes)
 	}
 }
+
+func TestTransfer(t *testing.T) {
+	r := newRig(t, eiotclub.Config{})
+	id := r.buyPackage("a")
+	const to = "8988308650106999990"
+	p := obj{"oldIccid": eiotclub.SeedICCID, "newIccid": to, "orderId": id, "orderNumber": "x"}
+	var d struct {
+		NewPkgCode string
+		NewOrderID int64
+	}
+	r.want(`"200"`, r.call("/card/transferPkg", p)).into(t, &d)
+	n, found := r.Order(strconv.FormatInt(d.NewOrderID, 10))
+	if !found || n.Channel != "TRANSFER" || n.ICCID != to || n.FromICCID != eiotclub.SeedICCID || n.FromOrderID != id || n.OutTradeNo != "" || n.Price.Minor != 0 {
+		t.Errorf("%+v", n)
+	}
+	if len(r.details(obj{"outTradeNoArrStr": "a", "state": 2})) != 1 {
+		t.Error("the old package has not ended")
+	}
+	r.want(`"42006"`, r.call("/card/transferPkg", p)) // not twice
+	p["orderId"] = 1
+	r.want(`"42004"`, r.call("/card/transferPkg", p))
+	checkBooks(t, r.Sim)
+}
+
+func TestRateLimit(t *testing.T) {
+	r := newRig(t, eiotclub.Config{RateLimit: 2})
+	for _, want := range []string{`"200"`, `"200"`, `"501"`, `"501"`} {
+		r.want(want, r.call("/agent/balance", obj{}))
+	}
+	r.clock.Add(time.Second)
+	r.want(`"200"`, r.call("/agent/balance", obj{}))
+}

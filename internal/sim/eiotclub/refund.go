@@ -36,7 +36,7 @@ func (s *Sim) refund(o *Order, back Money, now time.Time) {
 	o.Refunded, o.RefundedAt, o.UpdatedAt = &back, now, now
 	s.book.enter(Entry{At: now, Kind: "refund", Amount: back.Minor, Order: o.label()})
 	s.notes.refunded(o, now)
-	if inUse && (o.Product == PackageProduct || o.Product == CloudProduct) {
+	if inUse {
 		s.notes.ended(o, now) // D: 当前套餐被停用(使用完毕、到期、退订等情况下)
 	}
 }

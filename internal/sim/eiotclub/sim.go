@@ -34,6 +34,7 @@ type Config struct {
 	ClockTolerance time.Duration    // how far a call's timestamp may be off; default 5 m (I: D says only "inaccurate")
 	Seed           uint64           // of every random choice; 0 takes one from the clock
 	Latency        time.Duration    // added to each call; 0 for benchmarks
+	RateLimit      int              // calls in each second of the clock, 501 beyond; 0 none (D: the code, not the limit)
 	Logger         *slog.Logger     // default: discards
 
 	WebhookURL      string        // where notifications go; empty: none are made
@@ -121,6 +122,9 @@ type Sim struct {
 	mu   sync.Mutex
 	srv  *http.Server
 	feed *feed.Feed
+
+	second int64 // of the rate limit
+	calls  int
 }
 
 // New makes a simulator; Close ends its background work.
@@ -244,6 +248,9 @@ func (s *Sim) serve(w http.ResponseWriter, r *http.Request) {
 		if code := s.authenticate(p, c.now); code != 0 {
 			return ep.answer(s, refuse(code), "", "")
 		}
+		if s.tooMany(c.now) {
+			return ep.answer(s, refuse(501), "", "")
+		}
 		return ep.answer(s, ep.do(s, c), "", "")
 	}
 	var rules []fault.Rule
@@ -253,6 +260,20 @@ func (s *Sim) serve(w http.ResponseWriter, r *http.Request) {
 	fault.Serve(w, r, rules, do, func(rule fault.Rule) fault.Answer {
 		return ep.answer(s, reply{code: ruleCode(rule)}, rule.Code, rule.Message)
 	})
+}
+
+// tooMany counts a call against the configured limit of its second.
+func (s *Sim) tooMany(now time.Time) bool {
+	if s.cfg.RateLimit == 0 {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sec := now.Unix(); sec != s.second {
+		s.second, s.calls = sec, 0
+	}
+	s.calls++
+	return s.calls > s.cfg.RateLimit
 }
 
 func ruleCode(r fault.Rule) int {
