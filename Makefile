@@ -1,0 +1,62 @@
+# simline. `make` lists what there is; CONTRIBUTING.md says how we work.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export GOTOOLCHAIN ?= local
+
+GO      ?= go
+BIN     := bin
+MAINS   := $(notdir $(wildcard cmd/*))
+PKGS    ?= ./...
+# On two cores more test binaries at once only get in each other's way.
+TESTFLAGS ?= -race -shuffle=on -count=1 -p 2 -timeout 20m
+FUZZTIME  ?= 30s
+
+##@ See it work
+.PHONY: run demo
+run: prepare build ## run it all here on small, steady business, until Ctrl-C
+	$(BIN)/simctl run
+
+demo: prepare build ## the same for a minute and a half; fails unless all books agree
+	$(BIN)/simctl demo
+
+##@ Prove it
+.PHONY: test check bench fuzz
+test: prepare ## every test, on real NATS and the real ClickHouse engine, with the race detector
+	$(GO) test $(TESTFLAGS) $(PKGS)
+
+check: ## format, vet, staticcheck, govulncheck, generated files, import rules, tidy module
+	tools/check
+
+bench: prepare ## measure against floor and peers; prints a table, writes bench/latest.json
+	$(GO) run ./bench $(BENCH)
+
+fuzz: ## fuzz each decoder for FUZZTIME (30s)
+	tools/fuzz $(FUZZTIME)
+
+##@ Make it
+.PHONY: build images generate generate-check prepare clean
+build: ## the binaries, into bin/
+	@mkdir -p $(BIN)
+	$(GO) build -trimpath -o $(BIN)/ $(addprefix ./cmd/,$(MAINS))
+
+images: ## static binaries into dist/, and container images if there is a docker engine
+	tools/images
+
+generate: ## write the reference pages from the code
+	$(GO) run ./internal/tools/reference docs/reference
+
+generate-check: ## fail if generated pages are not what the code says
+	$(GO) run ./internal/tools/reference -check docs/reference
+
+prepare: ## install what tests and the demo need and this machine lacks
+	tools/prepare
+
+clean: ## remove what the other targets made; caches outside of the tree stay
+	rm -rf $(BIN) dist bench/latest.json .cache
+
+##@ Help
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
