@@ -160,10 +160,11 @@ func look(ctx context.Context, job *Job, run *Run, sitting *Sitting) (err error)
 	return nil
 }
 
-// Catch does every span that is due, under the job's lock. It does nothing, and
+// Catch does every span that is due, under the job's lock, and begins no other
+// once ctx has ended; work is the context of a pass in hand. It does nothing, and
 // that is no error, while another replica has the lock.
-func (r *Runner) Catch(ctx context.Context, job *Job, due DueFunc) error {
-	held, unlock, err := r.Locks.Lock(ctx, job.Name)
+func (r *Runner) Catch(ctx, work context.Context, job *Job, due DueFunc) error {
+	held, unlock, err := r.Locks.Lock(work, job.Name)
 	if errors.Is(err, bus.ErrLeaseHeld) {
 		r.Log.Debug("another replica has the lease", "job", job.Name)
 		return nil
@@ -172,26 +173,26 @@ func (r *Runner) Catch(ctx context.Context, job *Job, due DueFunc) error {
 		return err
 	}
 	defer unlock()
-	for {
+	for ctx.Err() == nil {
 		did, err := r.Pass(held, job, due)
 		switch {
 		case errors.Is(err, ErrMoved):
 			r.Log.Warn("left to another replica", "job", job.Name, "error", err)
 			return nil
-		case err != nil && held.Err() != nil && ctx.Err() == nil:
+		case err != nil && held.Err() != nil && work.Err() == nil:
 			return fmt.Errorf("%w (%w)", context.Cause(held), err)
 		case err != nil || !did:
 			return err
 		}
 	}
+	return nil
 }
 
 // Keep is Catch, repeated with growing pauses until it succeeds or ctx ends: a
 // daily job must not wait a day because a supplier was busy for a minute.
-func (r *Runner) Keep(ctx context.Context, job *Job) {
-	wait := r.RetryMin
-	for {
-		err := r.Catch(ctx, job, job.due)
+func (r *Runner) Keep(ctx, work context.Context, job *Job) {
+	for wait := r.RetryMin; ctx.Err() == nil; wait = min(2*wait, r.RetryMax) {
+		err := r.Catch(ctx, work, job, job.due)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
@@ -202,7 +203,6 @@ func (r *Runner) Keep(ctx context.Context, job *Job) {
 			return
 		case <-time.After(wait):
 		}
-		wait = min(2*wait, r.RetryMax)
 	}
 }
 

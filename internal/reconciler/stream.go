@@ -2,7 +2,6 @@ package reconciler
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -95,16 +94,9 @@ func (l Ledger) Get(ctx context.Context, orderID string) (order.Record, bool, er
 	if !order.ValidID(orderID) {
 		return order.Record{}, false, nil // never ours: no order of ours has such an id
 	}
-	s, err := l.bus.JS.Stream(ctx, bus.StreamOrderEvents)
-	if err != nil {
-		return order.Record{}, false, fmt.Errorf("ledger: %w", err)
-	}
-	msg, err := s.GetLastMsgForSubject(ctx, bus.SubjectOrderHistory(orderID))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return order.Record{}, false, nil
-	}
-	if err != nil {
-		return order.Record{}, false, fmt.Errorf("ledger: order %s: %w", orderID, err)
+	msg, found, err := l.bus.Last(ctx, bus.StreamOrderEvents, bus.SubjectOrderHistory(orderID))
+	if err != nil || !found {
+		return order.Record{}, false, err
 	}
 	r, _, err := wire.DecodeOrderEvent(msg.Data)
 	if err != nil {

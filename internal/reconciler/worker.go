@@ -1,0 +1,224 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/robfig/cron/v3"
+
+	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/service"
+	"github.com/simline/simline/internal/supplier"
+	"github.com/simline/simline/internal/supplier/eiotclub"
+	"github.com/simline/simline/internal/supplier/esimfly"
+	"github.com/simline/simline/internal/wire"
+)
+
+// Deps is what a Worker works with.
+type Deps struct {
+	Bus     *bus.Bus
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+	// Work is the context of a pass in hand, which outlives Run's by the grace.
+	Work context.Context
+	// Now is the clock; nil is the machine's.
+	Now func() time.Time
+	// Accounts to ask, instead of those of the configuration; for tests.
+	Accounts []Account
+}
+
+// Worker runs the jobs.
+type Worker struct {
+	cfg    Config
+	bus    *bus.Bus
+	log    *slog.Logger
+	work   context.Context
+	runner *Runner
+	jobs   map[string]*Job
+	tasks  *Tasks
+}
+
+// New binds to the buckets and makes the jobs that are switched on.
+func New(ctx context.Context, cfg Config, d Deps) (*Worker, error) {
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if err := d.Bus.Need(ctx, bus.StreamOrderEvents, bus.StreamEvidence, bus.StreamWebhooks, bus.StreamFindings, bus.StreamTasks+"/"+bus.ConsumerReconcilerTasks,
+		"kv/"+bus.BucketOpenOrders, "kv/"+bus.BucketLeases, "kv/"+bus.BucketTasks, "kv/"+bus.BucketFindings, "kv/"+bus.BucketReconPeriods); err != nil {
+		return nil, err
+	}
+	accounts := d.Accounts
+	if accounts == nil {
+		var err error
+		if accounts, err = cfg.accounts(); err != nil {
+			return nil, err
+		}
+	}
+	periods, err := openPeriods(ctx, d.Bus)
+	if err != nil {
+		return nil, err
+	}
+	book, err := OpenBook(ctx, d.Bus, d.Now)
+	if err != nil {
+		return nil, err
+	}
+	metrics := NewMetrics(d.Metrics)
+	host, _ := os.Hostname() // only for a person who reads the lease
+	w := &Worker{cfg: cfg, bus: d.Bus, log: d.Log, work: d.Work, jobs: map[string]*Job{}}
+	w.runner = &Runner{
+		Periods: periods, Book: book, Log: d.Log, Metrics: metrics, Now: d.Now, RetryMin: cfg.Retry, RetryMax: 5 * time.Minute,
+		Locks: leases{bus: d.Bus, owner: host + "/" + uuid.NewString(), ttl: cfg.LeaseTTL},
+		Sees:  func(job string) SeeFunc { return func(f wire.Finding) { w.sees(job, f) } },
+	}
+	return w, w.addJobs(accounts, metrics, d.Now)
+}
+
+// addJobs makes every job that is switched on.
+func (w *Worker) addJobs(accounts []Account, metrics *Metrics, now func() time.Time) error {
+	cfg := w.cfg
+	ledger, witness := Ledger{w.bus}, &Witness{bus: w.bus, metrics: metrics}
+	w.tasks = &Tasks{Accounts: accounts, Bus: w.bus, Metrics: metrics, StuckAfter: cfg.StuckAfter, Now: now}
+	day := 24 * time.Hour
+	jobs := []*Job{
+		{Name: JobUnsettled, Look: (&Unsettled{Accounts: accounts, Ledger: ledger, Witness: witness, Metrics: metrics, Settle: cfg.Settle, StuckAfter: cfg.StuckAfter}).Look},
+		{Name: JobRecords, Settle: cfg.Settle, Most: day, Lookback: cfg.Lookback,
+			Look: (&Records{Accounts: accounts, Ledger: ledger, Witness: witness, Metrics: metrics, Settle: cfg.Settle, Lookback: cfg.Lookback, Slots: cfg.Spread}).Look},
+		{Name: JobTasks, Look: w.tasks.Look},
+	}
+	for _, j := range jobs {
+		s, on, err := cfg.Schedule(j.Name)
+		if err != nil {
+			return err
+		}
+		if on {
+			j.Schedule = s
+			w.jobs[j.Name] = j
+		}
+	}
+	return nil
+}
+
+// accounts makes a client for each configured account.
+func (c *Config) accounts() ([]Account, error) {
+	configured, err := c.Accounts.Load()
+	if err != nil {
+		return nil, err
+	}
+	zone, err := ParseZone(c.SupplierZone)
+	if err != nil {
+		return nil, err
+	}
+	var out []Account
+	http := supplier.NewHTTP(supplier.HTTPConfig{Timeout: c.SupplierTimeout})
+	for _, name := range slices.Sorted(maps.Keys(configured.EIOTCLUB)) {
+		a := configured.EIOTCLUB[name]
+		if a.AppKey == "" || a.AppSecret == "" {
+			continue // an account for CDR files only
+		}
+		client := eiotclub.New(eiotclub.Config{BaseURL: a.BaseURL, AppKey: a.AppKey, Secret: a.AppSecret, HTTP: http, Location: zone})
+		out = append(out, Account{Supplier: order.EIOTCLUB, Name: name, Packages: client, Statuses: client, Clouds: client,
+			Pools: client, Tasks: client, Usage: client, Balance: client})
+	}
+	for _, name := range slices.Sorted(maps.Keys(configured.ESIMFly)) {
+		a := configured.ESIMFly[name]
+		if a.AccessCode == "" || a.SecretKey == "" {
+			return nil, fmt.Errorf("esimfly account %s has no access code or no secret key", name)
+		}
+		client := esimfly.New(esimfly.Config{BaseURL: a.BaseURL, AccessCode: a.AccessCode, SecretKey: a.SecretKey, HTTP: http})
+		out = append(out, Account{Supplier: order.ESIMFly, Name: name, Statuses: client})
+	}
+	return out, nil
+}
+
+// drain is how long a pass in hand may go on when the worker is told to stop.
+const drain = 5 * time.Second
+
+// Run runs every job on its schedule and takes task announcements until ctx ends.
+func (w *Worker) Run(ctx context.Context) error {
+	quiet := cron.DiscardLogger
+	c := cron.New(cron.WithLocation(time.UTC), cron.WithLogger(quiet),
+		// Recover inside: the other way round one panic would end its job for ever.
+		cron.WithChain(cron.SkipIfStillRunning(quiet), cron.Recover(cronLog{w.log})))
+	// A pass in hand may go on after ctx, for a moment: a long one is taken up again
+	// where it was.
+	work, cut := context.WithCancel(w.work)
+	defer cut()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(drain, cut) })()
+	var first sync.WaitGroup
+	for _, name := range JobNames {
+		job := w.jobs[name]
+		if job == nil {
+			continue
+		}
+		id := c.Schedule(delayed{job.Schedule, job.Settle}, cron.FuncJob(func() { w.runner.Keep(ctx, work, job) }))
+		// What was missed while nobody ran is done now, not at the next tick.
+		wrapped := c.Entry(id).WrappedJob
+		first.Go(func() { wrapped.Run() })
+	}
+	w.log.Info("reconciling", "jobs", slices.Sorted(maps.Keys(w.jobs)), "settle", w.cfg.Settle)
+	c.Start()
+	err := w.bus.Consume(ctx, w.work, bus.ConsumeConfig{Stream: bus.StreamTasks, Durable: bus.ConsumerReconcilerTasks, Concurrency: 8}, w.tasks.Track)
+	<-c.Stop().Done()
+	first.Wait()
+	return err
+}
+
+// RunOnce does what is due of one job, and everything up to now at that: who
+// calls it is the clock.
+func (w *Worker) RunOnce(ctx context.Context, name string) error {
+	job := w.jobs[name]
+	if job == nil {
+		return fmt.Errorf("job %q is not switched on", name)
+	}
+	return w.runner.Catch(ctx, w.work, job, job.dueNow)
+}
+
+// Rehearse looks at what one job would find now, changes nothing, and tells see.
+func (w *Worker) Rehearse(ctx context.Context, name string, see SeeFunc) error {
+	job := w.jobs[name]
+	if job == nil {
+		return fmt.Errorf("job %q is not switched on", name)
+	}
+	return w.runner.Rehearse(ctx, job, see)
+}
+
+// Ready is nil while the worker can work.
+func (w *Worker) Ready(context.Context) error { return w.bus.Ready() }
+
+func (w *Worker) sees(job string, f wire.Finding) {
+	w.runner.Metrics.finding(f)
+	card := ""
+	if n := f.ICCID + f.EID; n != "" {
+		card = service.Tail(n)
+	}
+	w.log.Warn("finding "+f.Status, "job", job, "kind", f.Kind, "id", f.FindingID[:12], "severity", f.Severity, "account", f.Account, "order", f.OrderID, "task", f.TaskID, "card", card, "window", f.Window)
+}
+
+// cronLog lets cron report what its recovery caught; it catches only what our own
+// did not.
+type cronLog struct{ log *slog.Logger }
+
+// Info implements cron.Logger.
+func (l cronLog) Info(string, ...any) {}
+
+// Error implements cron.Logger.
+func (l cronLog) Error(err error, msg string, keysAndValues ...any) {
+	l.log.Error("cron: "+msg, append(keysAndValues, "error", err)...)
+}
+
+// Close lets go of what New opened.
+func (w *Worker) Close() {}
+
+// Jobs are the names of the jobs that are switched on.
+func (w *Worker) Jobs() []string {
+	return slices.DeleteFunc(slices.Clone(JobNames), func(name string) bool { return w.jobs[name] == nil })
+}
