@@ -66,7 +66,7 @@ func (c *Client) lookupPackage(ctx context.Context, q supplier.Query) (supplier.
 func (c *Client) findInDetails(ctx context.Context, orderID string) (Order, bool, error) {
 	for _, state := range PackageStates {
 		rows, err := c.OrderDetails(ctx, []string{orderID}, state, 1, MaxDetailPage)
-		if err != nil {
+		if err != nil && !hasCode(err, "42004") { // "order does not exist" is an answer too
 			return Order{}, false, err
 		}
 		if row, ok := byOutTradeNo(rows, orderID); ok {
@@ -83,7 +83,7 @@ func (c *Client) findInRecords(ctx context.Context, iccid, orderID string) (Orde
 	seen := 0
 	for page := 1; page <= maxRecordPages; page++ {
 		rows, total, err := c.PackageRecords(ctx, iccid, RecordFilter{NewestFirst: true, Page: page, PageSize: 100})
-		if err != nil {
+		if err != nil && !hasCode(err, "42004", "42405") { // nor has a card that the account does not have orders
 			return Order{}, false, err
 		}
 		if row, ok := byOutTradeNo(rows, orderID); ok {
