@@ -173,3 +173,5 @@ func luhn(digits string) byte {
 }
 
 func withCheckDigit(digits string) string { return digits + string(luhn(digits)) }
+
+func pad(n int64, width int) string { return fmt.Sprintf("%0*d", width, n) }

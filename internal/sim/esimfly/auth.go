@@ -151,7 +151,7 @@ func (s *Sim) duplicate(c *call, u *used) reply {
 	r := refuseAuth(status, code, text)
 	if _, with := fault.Has(rules, fault.DuplicateWithData); with && u.order != nil {
 		b := r.body.(object)
-		b["orderReference"], b["status"] = u.order.Reference, u.order.status(c.now)
+		b["orderReference"], b["status"] = u.order.Reference, u.order.status()
 	}
 	return r
 }
