@@ -60,7 +60,6 @@ type Order struct {
 	Planted   bool      `json:"planted,omitempty"`
 	Calls     int       `json:"calls"` // requests with this RequestID, refused repeats included
 	pendingID string
-	submitted string
 }
 
 func (o *Order) status() string {
