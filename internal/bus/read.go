@@ -4,11 +4,11 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -17,6 +17,7 @@ type Stored struct {
 	Subject  string
 	Sequence uint64
 	Time     time.Time // when the server stored it
+	Header   nats.Header
 	Data     []byte
 }
 
@@ -49,10 +50,11 @@ func (b *Bus) Last(ctx context.Context, stream, filter string) (Stored, bool, er
 	if err != nil {
 		return Stored{}, false, fmt.Errorf("read %s: time: %w", filter, err)
 	}
-	return Stored{Subject: m.Header.Get(jetstream.SubjectHeader), Sequence: seq, Time: at, Data: m.Data}, true, nil
+	return Stored{Subject: m.Header.Get(jetstream.SubjectHeader), Sequence: seq, Time: at, Header: m.Header, Data: m.Data}, true, nil
 }
 
-// LastFromLeader is Last as the stream's leader sees it, never old, and slower.
+// LastFromLeader is Last as the stream's leader sees it, never old, slower, and
+// without the header.
 func (b *Bus) LastFromLeader(ctx context.Context, stream, filter string) (Stored, bool, error) {
 	body, err := json.Marshal(map[string]string{"last_by_subj": filter})
 	if err != nil {
@@ -88,6 +90,3 @@ func (b *Bus) LastFromLeader(ctx context.Context, stream, filter string) (Stored
 	}
 	return Stored{Subject: a.Message.Subject, Sequence: a.Message.Sequence, Time: a.Message.Time, Data: data}, true, nil
 }
-
-// ErrGone: the key was changed or removed meanwhile.
-var ErrGone = errors.New("changed by another")

@@ -51,6 +51,8 @@ type Record struct {
 	// InDoubt: an earlier call may have placed the order and nothing has settled
 	// it; no refusal of a later call proves that it was not placed.
 	InDoubt bool `json:"in_doubt,omitempty"`
+	// Resends counts the calls that were made while the order was in doubt.
+	Resends int `json:"resends,omitempty"`
 	// Refused: a call under this SupplierRequestID was refused with certainty, which
 	// may have used the id up.
 	Refused bool `json:"refused,omitempty"`

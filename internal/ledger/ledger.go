@@ -1,0 +1,142 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nuid"
+
+	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/wire"
+)
+
+// Ledger writes and reads order events. It is safe for concurrent use.
+type Ledger struct {
+	bus    *bus.Bus
+	events *bus.Committer
+	open   *bus.Committer
+	source string // CloudEvents source
+	token  string // of this process, the beginning of each writer token
+	writes atomic.Uint64
+}
+
+// Entry is an order as its last event has it. The zero Entry is an order of which
+// there is no event yet.
+type Entry struct {
+	order.Record
+	Seq    uint64    // of the event in ORDER_EVENTS
+	Stored time.Time // when the server stored it; zero right after Append
+	Trace  string    // W3C traceparent of the request
+}
+
+// ErrMoved: another worker moved the order first. Read it again.
+var ErrMoved = errors.New("the order was moved by another worker")
+
+// New makes a ledger on a connection; worker stands in the events' source.
+func New(b *bus.Bus, worker string) (*Ledger, error) {
+	events, err := bus.NewCommitter(b, bus.CommitOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("ledger: %w", err)
+	}
+	open, err := bus.NewCommitter(b, bus.CommitOptions{})
+	if err != nil {
+		events.Close()
+		return nil, fmt.Errorf("ledger: index of open orders: %w", err)
+	}
+	return &Ledger{bus: b, events: events, open: open, source: wire.Source(worker), token: nuid.Next()}, nil
+}
+
+// Close ends the ledger; appends that are under way become unknown.
+func (l *Ledger) Close() {
+	l.events.Close()
+	l.open.Close()
+}
+
+// Get reads the last event of an order; false if there is none.
+func (l *Ledger) Get(ctx context.Context, orderID string) (Entry, bool, error) {
+	m, found, err := l.bus.Last(ctx, bus.StreamOrderEvents, bus.SubjectOrderHistory(orderID))
+	if err != nil || !found {
+		return Entry{}, false, err
+	}
+	return decode(m)
+}
+
+// Raw is the last event of an order byte for byte; false if there is none.
+func (l *Ledger) Raw(ctx context.Context, orderID string) ([]byte, bool, error) {
+	m, found, err := l.bus.Last(ctx, bus.StreamOrderEvents, bus.SubjectOrderHistory(orderID))
+	return m.Data, found, err
+}
+
+func decode(m bus.Stored) (Entry, bool, error) {
+	rec, meta, err := wire.DecodeOrderEvent(m.Data)
+	if err != nil {
+		return Entry{}, false, fmt.Errorf("order event %d on %s: %w", m.Sequence, m.Subject, err)
+	}
+	return Entry{Record: rec, Seq: m.Sequence, Stored: m.Time, Trace: meta.TraceParent}, true, nil
+}
+
+// Append moves an order from prev to next and returns once that is durable. It
+// refuses what order's transitions do not allow, and returns ErrMoved if prev was
+// not the order's last event any more. It keeps trying while the outcome is
+// unknown, until ctx ends: then, and only then, its error wraps
+// bus.ErrOutcomeUnknown, and the event may stand or not.
+func (l *Ledger) Append(ctx context.Context, prev Entry, next order.Record) (Entry, error) {
+	if err := order.CheckMove(prev.State, next); err != nil {
+		return Entry{}, fmt.Errorf("ledger: %w", err)
+	}
+	next.Writer = l.token + "-" + strconv.FormatUint(l.writes.Add(1), 36)
+	data, err := l.encode(next, prev.Trace)
+	if err != nil {
+		return Entry{}, fmt.Errorf("ledger: %w", err)
+	}
+	for {
+		msg := bus.NewMsg(bus.SubjectOrderEvent(next.OrderID, next.Supplier, string(next.State)), next.Writer, data)
+		bus.Expect(msg, bus.SubjectOrderHistory(next.OrderID), prev.Seq)
+		if prev.Trace != "" {
+			msg.Header[bus.HeaderTraceParent] = []string{prev.Trace}
+		}
+		ack, err := l.events.Publish(ctx, msg)
+		// If we die here: the event stands, and is the truth for whoever comes next.
+		if err == nil {
+			return Entry{Record: next, Seq: ack.Sequence, Trace: prev.Trace}, nil
+		}
+		if !errors.Is(err, bus.ErrConflict) && !errors.Is(err, bus.ErrOutcomeUnknown) {
+			return Entry{}, fmt.Errorf("ledger: %w", err)
+		}
+		now, found, readErr := l.fromLeader(ctx, next.OrderID)
+		switch {
+		case readErr == nil && found && now.Writer == next.Writer:
+			return now, nil // our own write, whose acknowledgement was lost
+		case errors.Is(err, bus.ErrConflict):
+			return Entry{}, ErrMoved
+		case readErr == nil && found && now.Seq != prev.Seq:
+			return Entry{}, ErrMoved
+		case ctx.Err() != nil:
+			return Entry{}, fmt.Errorf("ledger: %w", err)
+		}
+		// Unknown and not there: it may still be on its way. The same event again is
+		// harmless: only one of the two can follow prev.
+	}
+}
+
+func (l *Ledger) encode(r order.Record, trace string) ([]byte, error) {
+	env, err := wire.NewEnvelope(wire.TypeOrder(string(r.State)), l.source, r.OrderID, r.Writer, r.At, r)
+	if err != nil {
+		return nil, err
+	}
+	env.TraceParent = trace
+	return env.Marshal()
+}
+
+func (l *Ledger) fromLeader(ctx context.Context, orderID string) (Entry, bool, error) {
+	m, found, err := l.bus.LastFromLeader(ctx, bus.StreamOrderEvents, bus.SubjectOrderHistory(orderID))
+	if err != nil || !found {
+		return Entry{}, false, err
+	}
+	return decode(m)
+}
