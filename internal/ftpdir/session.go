@@ -22,8 +22,8 @@ type Entry struct {
 	Modified time.Time
 }
 
-// ErrGone: there is no such file, no longer, or not now (550 or 450: servers do
-// not agree on which means what).
+// ErrGone: there is no such file, no longer, or not now; servers do not agree on
+// which answer means what.
 var ErrGone = errors.New("no such file in the FTP directory")
 
 // Session is one logged-in connection, for one goroutine. It ends at Close, or
@@ -132,10 +132,15 @@ func (s *Session) failed(what, name string, err error) error {
 		err = ctxErr // the connection was closed for this; its own error says less
 	}
 	var answer *textproto.Error
-	if errors.As(err, &answer) && (answer.Code == ftp.StatusFileUnavailable || answer.Code == ftp.StatusFileActionIgnored) {
+	if errors.As(err, &answer) && goneCode(answer.Code) {
 		return fmt.Errorf("%s %s: %w (%w)", what, name, ErrGone, err)
 	}
 	return fmt.Errorf("%s %s on %s: %w", what, name, s.dir, err)
+}
+
+func goneCode(code int) bool {
+	// 551 is what goftp.io answers to RETR.
+	return code == ftp.StatusFileUnavailable || code == ftp.StatusFileActionIgnored || code == ftp.StatusPageTypeUnknown
 }
 
 // stream is a transfer. Closing it early makes the server abort, and say so.
