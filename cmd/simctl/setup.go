@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/service"
+	"github.com/simline/simline/internal/warehouse"
 )
 
 // natsSettings are what simctl needs to reach NATS.
@@ -118,4 +120,17 @@ func clickhouseDSN() (string, error) {
 		return dsn, nil
 	}
 	return "", errors.New("CLICKHOUSE_DSN is not set")
+}
+
+// migrate brings the databases to the newest state and names each file applied.
+func migrate(ctx context.Context, dsn string, out io.Writer) error {
+	n := 0
+	if err := warehouse.Migrate(ctx, dsn, func(file string) {
+		n++
+		fmt.Fprintln(out, "applied", file)
+	}); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "%d migrations applied; simline and mart are up to date\n", n)
+	return err
 }
