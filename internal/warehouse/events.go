@@ -95,16 +95,43 @@ func insertEventsColumns[R any](ctx context.Context, db *DB, t EventTable[R], ro
 	return batch.Send()
 }
 
-// LastSequence is the highest sequence that the table has of the stream made at
-// epoch, 0 if none. Batches go in whole and in order, so every message up to it
-// is there as well.
-func LastSequence(ctx context.Context, db *DB, table string, epoch time.Time) (uint64, error) {
+// LastArchived is the highest sequence that the warehouse has settled of stream,
+// which was made at epoch: archived in table, or skipped; 0 if none. Batches go
+// in whole and in order, so every message up to it is settled as well.
+func LastArchived(ctx context.Context, db *DB, table, stream string, epoch time.Time) (uint64, error) {
 	var last uint64
-	err := db.conn.QueryRow(ctx, fmt.Sprintf("SELECT max(sequence) FROM %s WHERE epoch = fromUnixTimestamp64Milli(toInt64(%d), 'UTC')", table, epoch.UnixMilli())).Scan(&last)
-	if err != nil {
+	at := fmt.Sprintf("fromUnixTimestamp64Milli(toInt64(%d), 'UTC')", epoch.UnixMilli())
+	query := "SELECT max(last) FROM (SELECT max(sequence) AS last FROM " + table + " WHERE epoch = " + at +
+		" UNION ALL SELECT max(sequence) AS last FROM simline.archive_skipped WHERE stream = '" + stream + "' AND epoch = " + at + ")"
+	if err := db.conn.QueryRow(ctx, query).Scan(&last); err != nil {
 		return 0, fmt.Errorf("last sequence in %s: %w", table, err)
 	}
 	return last, nil
+}
+
+// Skipped is a message that could not be archived.
+type Skipped struct {
+	Stream, Subject, Reason, Error string
+	Epoch                          time.Time
+	Sequence                       uint64
+	At                             time.Time
+}
+
+// InsertSkipped notes that a message is settled without a row.
+func InsertSkipped(ctx context.Context, db *DB, s Skipped) error {
+	batch, err := db.conn.PrepareBatch(inserting(ctx, fmt.Sprintf("skipped:%s:%d:%d", s.Stream, s.Epoch.UnixMilli(), s.Sequence)),
+		"INSERT INTO simline.archive_skipped (stream, epoch, sequence, subject, reason, error, skipped_at)")
+	if err != nil {
+		return fmt.Errorf("note a skipped message: %w", err)
+	}
+	if err := batch.Append(s.Stream, s.Epoch, s.Sequence, s.Subject, s.Reason, s.Error, s.At); err != nil {
+		_ = batch.Abort()
+		return fmt.Errorf("note a skipped message: %w", err)
+	}
+	if err := batch.Send(); err != nil {
+		return fmt.Errorf("note a skipped message: %w", err)
+	}
+	return nil
 }
 
 // Makers of columns. get must not keep what it is given.

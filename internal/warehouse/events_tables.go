@@ -56,7 +56,7 @@ type Finding struct {
 	EventKey
 	FindingID, Kind, Severity, Status           string
 	Supplier, Account, OrderID, SupplierOrderID string
-	ICCID, EID, TaskID, Period                  string
+	ICCID, EID, TaskID, Window                  string
 	Ours, Theirs                                string
 	Amount                                      Amount
 	FirstSeen, LastSeen                         time.Time
@@ -156,7 +156,7 @@ var Findings = EventTable[Finding]{"simline.findings", slices.Concat(keyColumns(
 	stringColumn("iccid", func(r *Finding) string { return r.ICCID }),
 	stringColumn("eid", func(r *Finding) string { return r.EID }),
 	stringColumn("task_id", func(r *Finding) string { return r.TaskID }),
-	stringColumn("period", func(r *Finding) string { return r.Period }),
+	stringColumn("window", func(r *Finding) string { return r.Window }),
 	stringColumn("ours", func(r *Finding) string { return r.Ours }),
 	stringColumn("theirs", func(r *Finding) string { return r.Theirs }),
 	moneyColumn("amount", func(r *Finding) decimal.Decimal { return r.Amount.Value }),

@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS simline.order_events
     first_sent_at         DateTime64(6, 'UTC')   COMMENT 'Start of the first call that may have placed it; 1970 if there was none',
     published_at          DateTime64(6, 'UTC')   COMMENT 'When the stream stored the message',
     archived_at           DateTime64(6, 'UTC')   COMMENT 'When this row was written; the latest copy counts',
-    raw                   String CODEC(ZSTD(1))  COMMENT 'The event''s data as JSON, without what installs an eSIM',
+    raw                   String                 COMMENT 'The event''s data as JSON, without what installs an eSIM' CODEC(ZSTD(1)),
     INDEX by_order order_id TYPE bloom_filter(0.01) GRANULARITY 4,
     INDEX by_card iccids TYPE bloom_filter(0.01) GRANULARITY 4,
     INDEX by_time at TYPE minmax GRANULARITY 1

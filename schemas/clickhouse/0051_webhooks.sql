@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS simline.webhooks
     refund_amount      Decimal(18, 6)         COMMENT 'A refund''s amount in the account''s currency; 0 for other events',
     published_at       DateTime64(6, 'UTC')   COMMENT 'When the stream stored the message',
     archived_at        DateTime64(6, 'UTC')   COMMENT 'When this row was written; the latest copy counts',
-    raw                String CODEC(ZSTD(1))  COMMENT 'The notification as it was signed, byte for byte, unless something in it that installs an eSIM had to go',
+    raw                String                 COMMENT 'The notification as it was signed, byte for byte, unless something in it that installs an eSIM had to go' CODEC(ZSTD(1)),
     INDEX by_card cards TYPE bloom_filter(0.01) GRANULARITY 4,
     INDEX by_order order_ids TYPE bloom_filter(0.01) GRANULARITY 4,
     INDEX by_time received_at TYPE minmax GRANULARITY 1

@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS simline.findings
     iccid             String                 COMMENT 'The card; empty if it does not apply',
     eid               String                 COMMENT 'The cloud eSIM; empty if it does not apply',
     task_id           String                 COMMENT 'The supplier''s task; empty if it does not apply',
-    period            String                 COMMENT 'The period compared, RFC 3339 start/end; empty if it does not apply',
+    window            String                 COMMENT 'The period compared, RFC 3339 start/end; empty if it does not apply',
     ours              String                 COMMENT 'What we have, as JSON; empty if nothing',
     theirs            String                 COMMENT 'What they have, as JSON; empty if nothing',
     amount            Decimal(18, 6)         COMMENT 'Money at stake; 0 with an empty currency if none',
@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS simline.findings
     suggested_action  String                 COMMENT 'What a person could do',
     published_at      DateTime64(6, 'UTC')   COMMENT 'When the stream stored the message',
     archived_at       DateTime64(6, 'UTC')   COMMENT 'When this row was written; the latest copy counts',
-    raw               String CODEC(ZSTD(1))  COMMENT 'The finding as JSON',
+    raw               String                 COMMENT 'The finding as JSON' CODEC(ZSTD(1)),
     INDEX by_finding finding_id TYPE bloom_filter(0.01) GRANULARITY 4
 )
 ENGINE = ReplacingMergeTree(archived_at)

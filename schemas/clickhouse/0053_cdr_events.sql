@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS simline.cdr_events
     at           DateTime64(6, 'UTC')   COMMENT 'When the file was loaded, or since when the gap is late',
     published_at DateTime64(6, 'UTC')   COMMENT 'When the stream stored the message',
     archived_at  DateTime64(6, 'UTC')   COMMENT 'When this row was written; the latest copy counts',
-    raw          String CODEC(ZSTD(1))  COMMENT 'The event''s data as JSON'
+    raw          String                 COMMENT 'The event''s data as JSON' CODEC(ZSTD(1))
 )
 ENGINE = ReplacingMergeTree(archived_at)
 PARTITION BY intDiv(sequence, 10000000)

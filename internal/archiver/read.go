@@ -1,0 +1,181 @@
+package archiver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/simline/simline/internal/warehouse"
+	"github.com/simline/simline/internal/wire"
+)
+
+// place is where a stream is to be gone on with.
+type place struct {
+	stream jetstream.Stream
+	epoch  time.Time
+	next   uint64
+}
+
+// findPlace asks ClickHouse what it has of the stream and goes on behind it.
+func (l *line[R]) findPlace(ctx context.Context) (place, error) {
+	s, err := l.d.Bus.JS.Stream(ctx, l.stream)
+	if err != nil {
+		return place{}, fmt.Errorf("stream %s: %w", l.stream, err)
+	}
+	info := s.CachedInfo()
+	p := place{stream: s, epoch: info.Created.UTC().Truncate(time.Millisecond)}
+	call, cancel := context.WithTimeout(ctx, l.cfg.InsertTimeout)
+	defer cancel()
+	last, err := warehouse.LastArchived(call, l.d.Warehouse, l.table.Name, l.stream, p.epoch)
+	if err != nil {
+		return place{}, err
+	}
+	p.next = last + 1
+	switch {
+	case last > info.State.LastSeq:
+		// The server lost its newest messages, as it may with a power cut when it
+		// does not sync: their rows stay until the sequences are used again.
+		l.log.Error("the stream ends before what was archived", "archived", last, "stream_last", info.State.LastSeq)
+		p.next = info.State.LastSeq + 1
+	case p.next < info.State.FirstSeq:
+		lost := info.State.FirstSeq - p.next
+		l.m.lost.WithLabelValues(l.stream).Add(float64(lost))
+		l.log.Error("the stream dropped messages before they were archived", "messages", lost, "first", p.next)
+		p.next = info.State.FirstSeq
+	}
+	l.log.Info("archiving", "from", p.next, "pending", info.State.LastSeq+1-p.next)
+	return p, nil
+}
+
+const (
+	// fetchBytes bounds what is fetched ahead; above the largest message.
+	fetchBytes = 4 << 20
+	heartbeat  = 5 * time.Second
+)
+
+// gather reads the stream from p on, in order, and hands on batches by size or
+// time until ctx ends or the reading breaks.
+func (l *line[R]) gather(ctx context.Context, p place, out chan<- batch[R]) error {
+	cons, err := p.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		Description: "archiver reads " + l.stream, AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq: p.next, InactiveThreshold: time.Minute, MemoryStorage: true, Replicas: 1,
+	})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", l.stream, err)
+	}
+	it, err := cons.Messages(jetstream.PullMaxBytes(fetchBytes), jetstream.PullExpiry(30*time.Second), jetstream.PullHeartbeat(heartbeat))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", l.stream, err)
+	}
+	defer it.Stop()
+	defer context.AfterFunc(ctx, it.Stop)()
+	r := &reader{it: it}
+	for {
+		b, err := l.nextBatch(r, p.epoch)
+		if len(b.rows) > 0 || b.poison != nil {
+			select {
+			case out <- b:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", l.stream, err)
+		}
+	}
+}
+
+// reader hands out a consumer's messages and can take one back.
+type reader struct {
+	it        jetstream.MessagesContext
+	delivered uint64
+	back      *record
+}
+
+// next waits at most so long for a message; nats.ErrTimeout says that none came.
+func (r *reader) next(wait time.Duration) (record, error) {
+	if r.back != nil {
+		rec := *r.back
+		r.back = nil
+		return rec, nil
+	}
+	msg, err := r.it.Next(jetstream.NextMaxWait(wait))
+	if err != nil {
+		return record{}, err
+	}
+	meta, err := msg.Metadata()
+	if err != nil {
+		return record{}, fmt.Errorf("metadata: %w", err)
+	}
+	if r.delivered++; meta.Sequence.Consumer != r.delivered {
+		return record{}, fmt.Errorf("delivery %d came instead of %d", meta.Sequence.Consumer, r.delivered)
+	}
+	return record{subject: msg.Subject(), header: msg.Headers(), messageID: msg.Headers().Get(nats.MsgIdHdr),
+		sequence: meta.Sequence.Stream, publishedAt: meta.Timestamp.UTC(), data: msg.Data()}, nil
+}
+
+// nextBatch gathers until the batch is full, its first message has waited long
+// enough, the next belongs to another partition, one cannot be read, or the
+// reading breaks.
+func (l *line[R]) nextBatch(r *reader, epoch time.Time) (batch[R], error) {
+	b := batch[R]{epoch: epoch}
+	var until time.Time
+	for len(b.rows) < l.cfg.MaxRows && b.bytes < l.cfg.MaxBytes {
+		wait := time.Hour
+		if len(b.rows) > 0 {
+			if wait = time.Until(until); wait <= 0 {
+				return b, nil
+			}
+		}
+		rec, err := r.next(wait)
+		switch {
+		case errors.Is(err, nats.ErrTimeout):
+			continue
+		case err != nil:
+			return b, err
+		case len(b.rows) == 0:
+			b.first, b.oldest, until = rec.sequence, rec.publishedAt, time.Now().Add(l.cfg.MaxDelay)
+		case rec.sequence/warehouse.EventPartition != b.first/warehouse.EventPartition:
+			r.back = &rec
+			return b, nil
+		}
+		row, err := l.decode(rec, epoch, time.Now().UTC())
+		if err != nil {
+			b.poison = &poison{rec, err}
+			return b, nil
+		}
+		b.rows, b.last, b.bytes = append(b.rows, row), rec.sequence, b.bytes+len(rec.data)
+	}
+	return b, nil
+}
+
+// watchLag keeps the lag visible while messages do not move.
+func (l *line[R]) watchLag(ctx context.Context) {
+	lag, seconds := l.m.lag.WithLabelValues(l.stream), l.m.lagSeconds.WithLabelValues(l.stream)
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for {
+		call, cancel := context.WithTimeout(ctx, 2*time.Second)
+		s, err := l.d.Bus.JS.Stream(call, l.stream)
+		cancel()
+		if err == nil {
+			lag.Set(float64(max(0, int64(s.CachedInfo().State.LastSeq)-int64(l.settled.Load()))))
+		}
+		age := 0.0
+		if at := l.oldest.Load(); at > 0 {
+			age = time.Since(time.Unix(0, at)).Seconds()
+		}
+		seconds.Set(age)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func reasonOf(err error) string { return wire.ReasonOf(err) }

@@ -1,0 +1,50 @@
+package archiver
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/warehouse"
+)
+
+// Deps is what a Worker works with.
+type Deps struct {
+	Bus       *bus.Bus
+	Warehouse *warehouse.DB
+	Log       *slog.Logger
+	Metrics   prometheus.Registerer
+	// Owner names this replica in its leases; unique per process.
+	Owner string
+	// Work is the context of inserts in hand, which outlives Run's.
+	Work context.Context
+}
+
+// Worker archives each stream on its own, so that none waits for another.
+type Worker struct {
+	lines []interface{ run(ctx context.Context) }
+}
+
+// New makes a worker for every archived stream.
+func New(cfg Config, d Deps) *Worker {
+	m := newMetrics(d.Metrics)
+	return &Worker{lines: []interface{ run(ctx context.Context) }{
+		newLine(bus.StreamOrderEvents, warehouse.OrderEvents, decodeOrder, cfg, d, m),
+		newLine(bus.StreamWebhooks, warehouse.Webhooks, decodeWebhook, cfg, d, m),
+		newLine(bus.StreamFindings, warehouse.Findings, decodeFinding, cfg, d, m),
+		newLine(bus.StreamCDREvents, warehouse.CDREvents, decodeCDREvent, cfg, d, m),
+	}}
+}
+
+// Run archives until ctx ends.
+func (w *Worker) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, l := range w.lines {
+		wg.Go(func() { l.run(ctx) })
+	}
+	wg.Wait()
+	return nil
+}
