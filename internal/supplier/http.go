@@ -204,6 +204,9 @@ const maxRetryAfter = 24 * time.Hour
 
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	v := h.Get("Retry-After")
+	if v == "" {
+		return 0
+	}
 	if s, err := strconv.Atoi(v); err == nil {
 		return min(time.Duration(max(s, 0))*time.Second, maxRetryAfter)
 	}

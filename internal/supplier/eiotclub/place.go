@@ -143,7 +143,10 @@ func (i *ID) UnmarshalJSON(b []byte) error {
 		}
 		s = strings.TrimSpace(s)
 	default:
-		d, ok := supplier.Decimal(string(b))
+		if s = string(b); len(s) <= 18 && strings.Trim(s, "0123456789") == "" {
+			break // plain digits, as nearly always
+		}
+		d, ok := supplier.Decimal(s)
 		if !ok || !d.IsInteger() || d.Sign() < 0 {
 			return fmt.Errorf("%.40s is no id", b)
 		}
