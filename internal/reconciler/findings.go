@@ -171,29 +171,14 @@ func (b *Book) each(ctx context.Context, job string, do func(Entry, uint64)) err
 	if job != "" {
 		filter = job + ".>"
 	}
-	w, err := b.kv.Watch(ctx, filter, jetstream.IgnoreDeletes())
-	if err != nil {
-		return fmt.Errorf("read findings: %w", err)
-	}
-	defer func() { _ = w.Stop() }() // a read-only subscription
-	for {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("read findings: %w", ctx.Err())
-		case v, ok := <-w.Updates():
-			if !ok {
-				return errors.New("read findings: the watch ended")
-			}
-			if v == nil {
-				return nil // all that was there
-			}
-			var e Entry
-			if err := json.Unmarshal(v.Value(), &e); err != nil {
-				return fmt.Errorf("finding under %s: %w", v.Key(), err)
-			}
-			do(e, v.Revision())
+	return each(ctx, b.kv, filter, func(v jetstream.KeyValueEntry) error {
+		var e Entry
+		if err := json.Unmarshal(v.Value(), &e); err != nil {
+			return fmt.Errorf("finding under %s: %w", v.Key(), err)
 		}
-	}
+		do(e, v.Revision())
+		return nil
+	})
 }
 
 // Find returns the finding whose id begins with id, which must be one.

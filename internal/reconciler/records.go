@@ -75,7 +75,7 @@ type recordsPass struct {
 	book    *ourBook
 	before  map[string]young
 	young   map[string]young
-	looked  map[string]bool // abouts with a finding that were looked at
+	looked  map[string]bool // abouts that were looked at whole
 	missing []Line          // ours that their lists did not show; to be asked for by id
 }
 

@@ -47,15 +47,22 @@ func (p *recordsPass) object(ctx context.Context, obj object, since time.Time, a
 	for _, id := range slices.Sorted(maps.Keys(ids)) {
 		ds := differences[id]
 		if len(ds) == 1 && ds[0].Kind == KindMissingThere {
-			if lookupByID(obj.product) {
+			switch {
+			case lookupByID(obj.product) && !since.IsZero():
 				p.missing = append(p.missing, *ds[0].Ours)
 				continue
-			}
-			if !since.IsZero() { // perhaps only too old for the filter
+			case lookupByID(obj.product): // not on this card, perhaps on another
+				found, cost, err := details(ctx, p.account.Packages, []string{id})
+				p.asked("getOrderPackageDetails", cost)
+				if err != nil {
+					return err
+				}
+				ds = Judge(ds[0].Ours, theirLines(found[id]))
+			case !since.IsZero(): // perhaps only too old for the filter
 				return p.object(ctx, obj, time.Time{}, also...)
 			}
 		}
-		if err := p.say(ctx, obj, id, ds); err != nil {
+		if err := p.say(ctx, obj, id, ds, since.IsZero()); err != nil {
 			return err
 		}
 	}
@@ -173,38 +180,47 @@ func (p *recordsPass) verify(ctx context.Context) error {
 		return err
 	}
 	for _, l := range missing {
-		if err := p.say(ctx, object{order.ProductPackage, l.Card}, l.ID, Judge(&l, theirLines(found[l.ID]))); err != nil {
+		if err := p.say(ctx, object{order.ProductPackage, l.Card}, l.ID, Judge(&l, theirLines(found[l.ID])), false); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// again looks at everything that has a finding and was not met in this run, so
-// that a finding closes once its difference is gone, wherever that happened.
+// again looks at everything that has a finding, with nothing left out by a filter,
+// so that a finding closes once its difference is gone, and only then.
 func (p *recordsPass) again(ctx context.Context) error {
 	var ids []string
 	objects := map[object][]string{}
 	for _, about := range p.sitting.Abouts() {
 		rest, ours := strings.CutPrefix(about, p.about(""))
-		if !ours || p.looked[about] {
+		if !ours {
 			continue
 		}
-		product, rest, _ := strings.Cut(rest, "/")
-		if lookupByID(product) {
-			ids = append(ids, rest)
+		product, id, _ := strings.Cut(rest, "/")
+		key := ""
+		if duplicate := FindingID(KindDuplicate, about); !lookupByID(product) {
+			key, id, _ = strings.Cut(id, "/")
+		} else if p.sitting.Has(duplicate) { // asked for by id, they may show one of the two
+			var err error
+			if key, err = p.sitting.Card(ctx, duplicate); err != nil {
+				return err
+			}
+		}
+		if key == "" {
+			ids = append(ids, id)
 			continue
 		}
-		key, id, _ := strings.Cut(rest, "/")
-		objects[object{product, key}] = append(objects[object{product, key}], id)
+		obj := object{product, key}
+		objects[obj] = append(objects[obj], id)
 	}
 	for _, obj := range slices.SortedFunc(maps.Keys(objects), compareObjects) {
 		if err := p.object(ctx, obj, time.Time{}, objects[obj]...); err != nil {
 			return err
 		}
-		for _, id := range objects[obj] { // in neither book any more
-			if about := p.aboutOf(obj, id); !p.looked[about] {
-				if err := p.say(ctx, obj, id, nil); err != nil {
+		for _, id := range objects[obj] {
+			if !p.looked[p.aboutOf(obj, id)] { // in neither book any more
+				if err := p.say(ctx, obj, id, nil, true); err != nil {
 					return err
 				}
 			}
@@ -221,7 +237,7 @@ func (p *recordsPass) again(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := p.say(ctx, object{product: order.ProductPackage}, id, Judge(ours, theirLines(found[id]))); err != nil {
+		if err := p.say(ctx, object{product: order.ProductPackage}, id, Judge(ours, theirLines(found[id])), true); err != nil {
 			return err
 		}
 	}
@@ -229,10 +245,11 @@ func (p *recordsPass) again(ctx context.Context) error {
 }
 
 // say turns what differs about one order into findings, as far as it is old
-// enough; the rest is noted for the next run.
-func (p *recordsPass) say(ctx context.Context, obj object, id string, differences []Difference) error {
+// enough; the rest is noted for the next run. What was seen in part only opens
+// findings: again closes them.
+func (p *recordsPass) say(ctx context.Context, obj object, id string, differences []Difference, whole bool) error {
 	about := p.aboutOf(obj, id)
-	if p.sitting.Stands(about) {
+	if whole {
 		p.looked[about] = true
 	}
 	var found []wire.Finding
@@ -241,7 +258,11 @@ func (p *recordsPass) say(ctx context.Context, obj object, id string, difference
 		if y, ok := p.before[about]; ok && y.Since.Before(since) {
 			since = y.Since // met before, whatever touched the row since
 		}
-		if p.run.Settled(since, p.Settle) || p.sitting.Has(FindingID(d.Kind, about)) {
+		stands := p.sitting.Has(FindingID(d.Kind, about))
+		switch {
+		case stands && !whole:
+			continue
+		case stands || p.run.Settled(since, p.Settle):
 			found = append(found, p.finding(obj, d))
 			continue
 		}
@@ -252,7 +273,15 @@ func (p *recordsPass) say(ctx context.Context, obj object, id string, difference
 			p.young[about] = young{Object: obj.String(), Since: since}
 		}
 	}
-	return p.sitting.Looked(ctx, about, found...)
+	if whole || !p.sitting.Stands(about) {
+		return p.sitting.Looked(ctx, about, found...)
+	}
+	for _, f := range found {
+		if err := p.sitting.Found(ctx, about, f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (p *recordsPass) finding(obj object, d Difference) wire.Finding {

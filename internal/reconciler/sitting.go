@@ -90,6 +90,15 @@ func (s *Sitting) Abouts() []string {
 // Stands says whether something about it is open or accepted.
 func (s *Sitting) Stands(about string) bool { return len(s.about[about]) > 0 }
 
+// Card is the ICCID or EID of a finding that stands; empty if it has none.
+func (s *Sitting) Card(ctx context.Context, findingID string) (string, error) {
+	e, err := s.load(ctx, findingID)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return "", nil
+	}
+	return e.Finding.ICCID + e.Finding.EID, err
+}
+
 // Has says whether this very finding stands.
 func (s *Sitting) Has(findingID string) bool { return s.known[findingID] != nil }
 
@@ -110,9 +119,8 @@ func (s *Sitting) Counts() map[string]int {
 func (s *Sitting) Looked(ctx context.Context, about string, found ...wire.Finding) error {
 	still := map[string]bool{}
 	for _, f := range found {
-		f.FindingID = FindingID(f.Kind, about)
-		still[f.FindingID] = true
-		if err := s.open(ctx, about, f); err != nil {
+		still[FindingID(f.Kind, about)] = true
+		if err := s.Found(ctx, about, f); err != nil {
 			return err
 		}
 	}
@@ -130,8 +138,10 @@ func (s *Sitting) Looked(ctx context.Context, about string, found ...wire.Findin
 	return nil
 }
 
-// open opens a finding or brings the one that stands up to date.
-func (s *Sitting) open(ctx context.Context, about string, f wire.Finding) error {
+// Found opens a finding about something that was not examined in full, or brings
+// the one that stands up to date; it closes nothing.
+func (s *Sitting) Found(ctx context.Context, about string, f wire.Finding) error {
+	f.FindingID = FindingID(f.Kind, about)
 	now := s.book.now().UTC().Truncate(time.Millisecond)
 	kind, ok := KindOf(f.Kind)
 	if !ok {

@@ -38,7 +38,7 @@ func readSince(ctx context.Context, js jetstream.JetStream, stream string, from 
 	}()
 	left, next := c.CachedInfo().NumPending, uint64(1)
 	for left > 0 {
-		batch, err := c.Fetch(readBatch, jetstream.FetchMaxWait(5*time.Second))
+		batch, err := c.Fetch(int(min(left, readBatch)), jetstream.FetchMaxWait(5*time.Second)) // waits for all of them
 		if err != nil {
 			return fmt.Errorf("read %s: %w", stream, err)
 		}

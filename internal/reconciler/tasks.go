@@ -128,37 +128,24 @@ type entry struct {
 }
 
 func (p *tasksPass) account(ctx context.Context, a Account) error {
-	w, err := p.kv.Watch(ctx, a.Supplier+"."+a.Name+".*", jetstream.IgnoreDeletes())
-	if err != nil {
-		return fmt.Errorf("tracked tasks: %w", err)
-	}
-	defer func() { _ = w.Stop() }() // a read-only subscription
 	var batch []entry
-	for {
-		var v jetstream.KeyValueEntry
-		var ok bool
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case v, ok = <-w.Updates():
-		}
-		switch {
-		case !ok:
-			return errors.New("tracked tasks: the watch ended")
-		case v == nil:
-			return p.ask(ctx, a, batch)
-		}
+	err := each(ctx, p.kv, a.Supplier+"."+a.Name+".*", func(v jetstream.KeyValueEntry) error {
 		e := entry{key: v.Key(), revision: v.Revision()}
 		if err := json.Unmarshal(v.Value(), &e.tracked); err != nil {
 			return fmt.Errorf("tracked task %s: %w", e.key, err)
 		}
-		if batch = append(batch, e); len(batch) == eiotclub.MaxTaskIDs {
-			if err := p.ask(ctx, a, batch); err != nil {
-				return err
-			}
-			batch = nil
+		batch = append(batch, e)
+		if len(batch) < eiotclub.MaxTaskIDs {
+			return nil
 		}
+		full := batch
+		batch = nil
+		return p.ask(ctx, a, full)
+	})
+	if err != nil {
+		return err
 	}
+	return p.ask(ctx, a, batch)
 }
 
 // ask asks for one batch of tasks, without those whose end only was not announced.

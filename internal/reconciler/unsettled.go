@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/simline/simline/internal/bus"
@@ -270,11 +271,6 @@ func (l Ledger) Open(ctx context.Context, do func(order.Record) error) error {
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", bus.BucketOpenOrders, err)
 	}
-	keys, err := kv.ListKeys(ctx)
-	if err != nil {
-		return fmt.Errorf("open orders: %w", err)
-	}
-	defer func() { _ = keys.Stop() }() // a read-only subscription
 	var batch []string
 	flush := func() error {
 		records := make([]order.Record, len(batch))
@@ -299,18 +295,14 @@ func (l Ledger) Open(ctx context.Context, do func(order.Record) error) error {
 		}
 		return nil
 	}
-	for key := range keys.Keys() {
-		if batch = append(batch, orderOfKey(key)); len(batch) == openAtOnce {
-			if err := flush(); err != nil {
-				return err
-			}
+	err = each(ctx, kv, ">", func(v jetstream.KeyValueEntry) error {
+		if batch = append(batch, v.Key()); len(batch) < openAtOnce {
+			return nil
 		}
-	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("open orders: %w", err)
+		return flush()
+	}, jetstream.MetaOnly())
+	if err != nil {
+		return err
 	}
 	return flush()
 }
-
-// orderOfKey is the order id in a key of the index: its last token.
-func orderOfKey(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
