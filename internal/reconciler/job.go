@@ -137,7 +137,7 @@ func (j *Job) dueNow(p Progress, now time.Time) (Span, bool) {
 	}
 	to := now.Add(-j.Settle).Truncate(time.Second)
 	if p.Done.IsZero() {
-		p.Done = to.Add(-j.Lookback)
+		p.Done = to.Add(-max(j.Lookback, time.Second))
 	}
 	if j.Most > 0 && to.Sub(p.Done) > j.Most {
 		to = p.Done.Add(j.Most)

@@ -222,3 +222,44 @@ func messages[T any](r *rig, stream, filter string) []T {
 	}
 	return out
 }
+
+func contextWithCancel(t *testing.T) (context.Context, context.CancelFunc) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	t.Cleanup(stop)
+	return ctx, stop
+}
+
+// waitFor looks until ok is true; a look costs a round trip, so it does not spin.
+func waitFor(t *testing.T, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(20 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("waited in vain")
+		}
+	}
+}
+
+// deadReasons are the reasons of the dead letters of TASKS.
+func deadReasons(r *rig) []string {
+	r.t.Helper()
+	st, err := r.bus.JS.Stream(r.ctx, bus.StreamDead)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	out := []string{}
+	for seq := uint64(1); seq <= st.CachedInfo().State.LastSeq; seq++ {
+		m, err := st.GetMsg(r.ctx, seq)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		out = append(out, m.Header.Get(bus.HeaderReason))
+	}
+	slices.Sort(out)
+	return out
+}
