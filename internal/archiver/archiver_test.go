@@ -14,9 +14,9 @@ import (
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/bus/bustest"
-	"github.com/simline/simline/internal/devstack/chd"
 	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/warehouse"
+	"github.com/simline/simline/internal/warehouse/warehousetest"
 	"github.com/simline/simline/internal/wire"
 )
 
@@ -30,25 +30,14 @@ type rig struct {
 
 func start(t *testing.T) *rig {
 	t.Helper()
-	srv, err := chd.Start(t.Context(), chd.Config{DataDir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { srv.Stop() })
-	dsn := srv.DSN()
-	if err := warehouse.Migrate(t.Context(), dsn, nil); err != nil {
-		t.Fatal(err)
-	}
-	db, err := warehouse.Open(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	db, dsn := warehousetest.OpenDSN(t)
 	r := &rig{t: t, nats: bustest.Start(t, bustest.Options{}), db: db}
+	var err error
 	r.bus, err = bus.Connect(bus.Config{URL: r.nats.Gated(), Name: "archiver"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.bus.Close(); db.Close() })
+	t.Cleanup(func() { r.bus.Close() })
 	if err := r.bus.Provision(t.Context(), bus.DefaultSettings()); err != nil {
 		t.Fatal(err)
 	}

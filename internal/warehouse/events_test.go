@@ -1,0 +1,187 @@
+package warehouse_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/shopspring/decimal"
+
+	"github.com/simline/simline/internal/warehouse"
+	"github.com/simline/simline/internal/warehouse/warehousetest"
+)
+
+var (
+	epoch = time.Date(2026, 1, 1, 0, 0, 0, 123e6, time.UTC)
+	day   = time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC)
+)
+
+func money(s string) decimal.Decimal { return decimal.RequireFromString(s) }
+
+// story is a small business: each event of each order, notifications, findings.
+func story() (orders []warehouse.OrderEvent, hooks []warehouse.Webhook, findings []warehouse.Finding) {
+	add := func(id, state, certainty string, at time.Duration, change func(*warehouse.OrderEvent)) {
+		e := warehouse.OrderEvent{OrderID: id, Supplier: "eiotclub", Product: "package", Account: "default", State: state, Certainty: certainty,
+			ICCIDs: []string{"8988" + id}, PackageCode: "P", Quantity: 1, At: day.Add(at), AcceptedAt: day, Attempt: 1}
+		if change != nil {
+			change(&e)
+		}
+		orders = append(orders, e)
+	}
+	paid := func(e *warehouse.OrderEvent) {
+		e.SupplierOrderID, e.Total = "s-"+e.OrderID, warehouse.Amount{Value: money("1.25"), Currency: "USD"}
+	}
+	failed := func(e *warehouse.OrderEvent) { e.ErrorKind, e.ErrorCode = "no_funds", "45112" }
+	add("a", "intent", "unknown", time.Second, nil)
+	add("b", "intent", "unknown", time.Second, nil)
+	add("a", "placed", "placed", 2*time.Second, paid)
+	add("b", "unknown", "unknown", 3*time.Second, func(e *warehouse.OrderEvent) { e.ErrorKind, e.ErrorCode = "unknown", "(timeout)" })
+	add("a", "fulfilled", "placed", 4*time.Second, paid)
+	add("b", "unknown", "unknown", 5*time.Second, func(e *warehouse.OrderEvent) { e.ErrorKind, e.ErrorCode = "unknown", "(timeout)" })
+	add("c", "waiting", "not_placed", 6*time.Second, failed)
+	add("c", "rejected", "not_placed", 7*time.Second, failed)
+	add("b", "placed", "placed", 8*time.Second, paid)
+	add("b", "refunded", "placed", 26*time.Hour, paid)
+	add("d", "held", "unknown", 9*time.Second, nil)
+	add("e", "fulfilled", "placed", 10*time.Second, func(e *warehouse.OrderEvent) {
+		e.ICCIDs, e.Total = []string{"8901", "8902", "8903"}, warehouse.Amount{Value: money("10"), Currency: "EUR"}
+	})
+	hooks = []warehouse.Webhook{
+		{MessageID: "eiotclub:default:1", Supplier: "eiotclub", Account: "default", Event: "SubPkgList", NotificationID: "1", SentAt: day, ReceivedAt: day.Add(time.Second),
+			Cards: []string{"8988a", "8988b"}, Orders: []string{"a", "b"}, SupplierOrders: []string{"s-a", "s-b"}, Packages: []string{"P", "P"}},
+		{MessageID: "eiotclub:default:2", Supplier: "eiotclub", Account: "default", Event: "Refund", NotificationID: "2", SentAt: day.Add(26 * time.Hour), ReceivedAt: day.Add(26 * time.Hour),
+			ICCID: "8988b", Cards: []string{"8988b"}, Orders: []string{"b"}, SupplierOrders: []string{"s-b"}, Packages: []string{""}, OrderAmount: money("1.25"), RefundAmount: money("1.00")},
+		// The same notification again, days later, after the stream's window.
+		{MessageID: "eiotclub:default:2", Supplier: "eiotclub", Account: "default", Event: "Refund", NotificationID: "2", SentAt: day.Add(26 * time.Hour), ReceivedAt: day.Add(96 * time.Hour),
+			ICCID: "8988b", Cards: []string{"8988b"}, Orders: []string{"b"}, SupplierOrders: []string{"s-b"}, Packages: []string{""}, OrderAmount: money("1.25"), RefundAmount: money("1.00")},
+	}
+	findings = []warehouse.Finding{
+		{FindingID: "f1", Kind: "order_price", Severity: "warning", Status: "open", Amount: warehouse.Amount{Value: money("-0.5"), Currency: "USD"}, FirstSeen: day, LastSeen: day},
+		{FindingID: "f2", Kind: "order_stuck", Severity: "critical", Status: "open", FirstSeen: day, LastSeen: day},
+		{FindingID: "f1", Kind: "order_price", Severity: "warning", Status: "open", Amount: warehouse.Amount{Value: money("-0.7"), Currency: "USD"}, FirstSeen: day, LastSeen: day.Add(time.Hour)},
+		{FindingID: "f2", Kind: "order_stuck", Severity: "critical", Status: "closed", FirstSeen: day, LastSeen: day.Add(time.Hour)},
+	}
+	return orders, hooks, findings
+}
+
+// number gives rows their place in the stream.
+func number[R any](rows []R, key func(*R) *warehouse.EventKey) []R {
+	for i := range rows {
+		*key(&rows[i]) = warehouse.EventKey{Epoch: epoch, Sequence: uint64(i + 1), PublishedAt: day, ArchivedAt: day, Raw: fmt.Sprintf(`{"i":%d,"s":"ü\"\\"}`, i)}
+	}
+	return rows
+}
+
+func archive[R any](t *testing.T, db *warehouse.DB, table warehouse.EventTable[R], token string, rows []R) {
+	t.Helper()
+	if err := warehouse.InsertEvents(t.Context(), db, table, token, rows); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tell reads a query as lines of text.
+func tell(t *testing.T, db *warehouse.DB, query string) []string {
+	t.Helper()
+	rows, err := db.Conn().Query(context.Background(), "SELECT arrayStringConcat(arrayMap(x -> toString(x), ["+query[:strings.Index(query, " FROM ")]+"]), ' ')"+query[strings.Index(query, " FROM "):])
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, s)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestEventMarts(t *testing.T) {
+	db := warehousetest.Open(t)
+	orders, hooks, findings := story()
+	number(orders, func(r *warehouse.OrderEvent) *warehouse.EventKey { return &r.EventKey })
+	number(hooks, func(r *warehouse.Webhook) *warehouse.EventKey { return &r.EventKey })
+	number(findings, func(r *warehouse.Finding) *warehouse.EventKey { return &r.EventKey })
+	// Everything twice and in pieces, under other tokens: what a crash may leave.
+	for _, token := range []string{"x", "y"} {
+		archive(t, db, warehouse.OrderEvents, token+"1", orders[:5])
+		archive(t, db, warehouse.OrderEvents, token+"2", orders[3:])
+		archive(t, db, warehouse.Webhooks, token, hooks)
+		archive(t, db, warehouse.Findings, token, findings)
+	}
+	if err := db.Conn().Exec(t.Context(), "INSERT INTO simline.cdr (id, start_time, stop_time, iccid, imsi, data_usage, imei, mccmnc, account, file) VALUES (1, '2026-01-15 10:05:00', '2026-01-15 10:06:00', '8988a', '', 1000, '', '23410', 'default', 'f')"); err != nil {
+		t.Fatal(err)
+	}
+
+	cases := []struct {
+		name, query string
+		want        []string
+	}{
+		{"one row per order", "order_id, state, certainty, settled, total_amount, total_currency, attempts, events FROM mart.orders ORDER BY order_id", []string{
+			"a fulfilled placed 1 1.25 USD 1 3", "b refunded placed 1 1.25 USD 1 5", "c rejected not_placed 1 0  1 2", "d held unknown 0 0  1 1", "e fulfilled placed 1 10 EUR 1 1"}},
+		{"times to each state", "intent_at, unknown_at, placed_at, refunded_at, fulfilled_at, outcome_at FROM mart.orders WHERE order_id = 'b'", []string{
+			"2026-01-15 10:00:01.000000 2026-01-15 10:00:03.000000 2026-01-15 10:00:08.000000 2026-01-16 12:00:00.000000 1970-01-01 00:00:00.000000 2026-01-15 10:00:08.000000"}},
+		{"funnel", "currency, orders, sent, placed, fulfilled, rejected, refunded, open, held, were_unknown, amount FROM mart.order_funnel_daily ORDER BY currency", []string{
+			" 2 2 0 0 1 0 1 1 0 0", "EUR 1 1 1 1 0 0 0 0 0 10", "USD 2 2 2 1 0 1 0 0 1 2.5"}},
+		{"latency", "event_hour, orders, seconds, max_seconds, fulfilled, fulfilled_seconds FROM mart.order_latency_hourly", []string{"2026-01-15 10:00:00 4 27 10 2 14"}},
+		{"errors", "error_kind, error_code, errors, orders FROM mart.supplier_errors_daily ORDER BY error_kind", []string{"no_funds 45112 1 1", "unknown (timeout) 1 1"}},
+		{"notifications", "event_date, event, notifications, orders, cards, refund_amount FROM mart.notifications_daily ORDER BY event", []string{
+			"2026-01-16 Refund 1 1 1 1", "2026-01-15 SubPkgList 1 2 2 0"}},
+		{"a card's timeline", "event_time, source, what, order_id, amount, bytes FROM mart.card_timeline WHERE card = '8988a' ORDER BY event_time, source", []string{
+			"2026-01-15 10:00:00.000 usage 23410  0 1000", "2026-01-15 10:00:01.000 notification SubPkgList a 0 0", "2026-01-15 10:00:01.000 order intent a 0 0",
+			"2026-01-15 10:00:02.000 order placed a 1.25 0", "2026-01-15 10:00:04.000 order fulfilled a 1.25 0"}},
+		{"margin", "event_date, card, currency, orders, cost, refunded, bytes FROM mart.margin_by_card_daily ORDER BY card, event_date, currency", []string{
+			"2026-01-15 8901 EUR 1 3.333334 0 0", "2026-01-15 8902 EUR 0 3.333333 0 0", "2026-01-15 8903 EUR 0 3.333333 0 0",
+			"2026-01-15 8988a  0 0 0 1000", "2026-01-15 8988a USD 1 1.25 0 0", "2026-01-15 8988b USD 1 1.25 0 0", "2026-01-16 8988b USD 0 0 1 0"}},
+		{"open findings", "finding_id, amount, last_seen FROM mart.findings_open", []string{"f1 -0.7 2026-01-15 11:00:00.000"}},
+		{"text and keys arrive as they were", "epoch, sequence, raw FROM simline.order_events FINAL WHERE sequence = 2", []string{`2026-01-01 00:00:00.123 2 {"i":1,"s":"ü\"\\"}`}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, tell(t, db, c.query)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestLastArchived(t *testing.T) {
+	db := warehousetest.Open(t)
+	last := func(epoch time.Time) uint64 {
+		n, err := warehouse.LastArchived(t.Context(), db, warehouse.OrderEvents.Name, "ORDER_EVENTS", epoch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := last(epoch); n != 0 {
+		t.Errorf("%d in an empty table", n)
+	}
+	orders, _, _ := story()
+	number(orders, func(r *warehouse.OrderEvent) *warehouse.EventKey { return &r.EventKey })
+	archive(t, db, warehouse.OrderEvents, "x", orders)
+	archive(t, db, warehouse.OrderEvents, "x", orders) // the token makes it a no-op
+	if got := tell(t, db, "count() FROM simline.order_events"); got[0] != fmt.Sprint(len(orders)) {
+		t.Errorf("%s rows, want %d", got[0], len(orders))
+	}
+	if n := last(epoch); n != uint64(len(orders)) {
+		t.Errorf("last %d", n)
+	}
+	if n := last(epoch.Add(time.Millisecond)); n != 0 {
+		t.Errorf("another stream of the same name: last %d", n)
+	}
+	if err := warehouse.InsertSkipped(t.Context(), db, warehouse.Skipped{Stream: "ORDER_EVENTS", Epoch: epoch, Sequence: 40, Subject: "s", Reason: "schema", Error: "e", At: day}); err != nil {
+		t.Fatal(err)
+	}
+	if n := last(epoch); n != 40 {
+		t.Errorf("last %d behind a skipped message, want 40", n)
+	}
+}
