@@ -43,6 +43,7 @@ CREATE OR REPLACE VIEW mart.orders
     outcome_at            DateTime64(6, 'UTC')   COMMENT 'First moment at which it was placed, rejected, expired or cancelled for certain',
     updated_at            DateTime64(6, 'UTC')   COMMENT 'Its latest step'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per order: its latest state and when it reached each'
 AS SELECT
     min(e.accepted_at) AS event_time,

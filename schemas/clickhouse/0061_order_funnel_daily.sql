@@ -24,6 +24,7 @@ CREATE OR REPLACE VIEW mart.order_funnel_daily
     amount          Decimal(38, 6)         COMMENT 'What the placed ones cost, refunded ones included',
     refunded_orders_amount Decimal(38, 6)  COMMENT 'What the refunded ones had cost'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'How far the orders of each day came'
 AS SELECT
     o.event_date AS event_date, o.supplier AS supplier, o.product AS product, o.account AS account, o.total_currency AS currency,

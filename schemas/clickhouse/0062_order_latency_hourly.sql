@@ -18,6 +18,7 @@ CREATE OR REPLACE VIEW mart.order_latency_hourly
     fulfilled         UInt64                 COMMENT 'Orders that were fulfilled',
     fulfilled_seconds Float64                COMMENT 'Sum of the times from the request to fulfilment'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'How long orders take to a certain outcome'
 AS SELECT
     toDateTime(toStartOfHour(o.event_time), 'UTC') AS event_hour, toDate(event_hour) AS event_date,

@@ -13,6 +13,7 @@ CREATE OR REPLACE VIEW mart.supplier_errors_daily
     errors     UInt64                 COMMENT 'How many',
     orders     UInt64                 COMMENT 'Orders that had them; one with several codes or days counts under each'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'Errors of the suppliers by day and code'
 AS SELECT
     x.event_date AS event_date, x.supplier AS supplier, x.account AS account, x.product AS product,

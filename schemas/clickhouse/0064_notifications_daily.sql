@@ -14,6 +14,7 @@ CREATE OR REPLACE VIEW mart.notifications_daily
     refund_amount Decimal(38, 6)         COMMENT 'Sum of refunds, in the account''s currency',
     delay_seconds Float64                COMMENT 'Sum of the times from their timestamp to us; divided by notifications, the mean'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'Notifications of the suppliers by day and event'
 AS SELECT
     toDate(n.received) AS event_date, n.supplier AS supplier, n.account AS account, n.event AS event,

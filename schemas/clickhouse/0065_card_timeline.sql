@@ -16,6 +16,7 @@ CREATE OR REPLACE VIEW mart.card_timeline
     currency   LowCardinality(String) COMMENT 'Currency of amount; empty for a refund''s notification (the account''s) and for usage',
     bytes      UInt64                 COMMENT 'Bytes used; 0 for other sources'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'Orders, notifications and usage of one card in one view'
 AS
 SELECT toDateTime64(any(o.at), 3, 'UTC') AS event_time, toDate(event_time) AS event_date, o.card AS card, any(o.account) AS account,

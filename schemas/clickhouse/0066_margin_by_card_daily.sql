@@ -17,6 +17,7 @@ CREATE OR REPLACE VIEW mart.margin_by_card_daily
     bytes      UInt64                 COMMENT 'Bytes used',
     records    UInt64                 COMMENT 'Usage records'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'Order cost beside bytes used, by card and day'
 AS SELECT
     m.event_date AS event_date, m.account AS account, m.card AS card, m.currency AS currency,

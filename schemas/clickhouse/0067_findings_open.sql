@@ -23,6 +23,7 @@ CREATE OR REPLACE VIEW mart.findings_open
     evidence          String                 COMMENT 'What shows it',
     suggested_action  String                 COMMENT 'What a person could do'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'Differences between us and the suppliers that are open now'
 AS SELECT
     f.first_seen AS event_time, toDate(f.first_seen) AS event_date, f.last_seen AS last_seen,
