@@ -33,10 +33,10 @@ type Accounts struct {
 
 // EIOTCLUBAccount is one account there.
 type EIOTCLUBAccount struct {
-	BaseURL       string `yaml:"base_url"`
-	AppKey        string `yaml:"app_key"`
-	AppSecret     string `yaml:"app_secret"`
-	AppSecretFile string `yaml:"app_secret_file"`
+	BaseURL       string `yaml:"base_url"`        // left out: EIOTCLUB_BASE_URL
+	AppKey        string `yaml:"app_key"`         // given by the supplier; goes with each call
+	AppSecret     string `yaml:"app_secret"`      // signs calls and notifications
+	AppSecretFile string `yaml:"app_secret_file"` // path of a file with app_secret, instead of it
 	// AppSecrets are further secrets that notifications may be signed with,
 	// during a rotation. Calls are signed with AppSecret, or with the first.
 	AppSecrets []string   `yaml:"app_secrets"`
@@ -52,16 +52,16 @@ type EIOTCLUBAccount struct {
 // CDRAccount is where an account's CDR files arrive.
 type CDRAccount struct {
 	Account string `yaml:"account"` // the number in the file names
-	FTPURL  string `yaml:"ftp_url"`
+	FTPURL  string `yaml:"ftp_url"` // ftp://user:password@host:port/directory
 }
 
 // ESIMFlyAccount is one account there.
 type ESIMFlyAccount struct {
-	BaseURL         string `yaml:"base_url"`
-	AccessCode      string `yaml:"access_code"`
-	SecretKey       string `yaml:"secret_key"`
-	SecretKeyFile   string `yaml:"secret_key_file"`
-	DailySpendLimit string `yaml:"daily_spend_limit"`
+	BaseURL         string `yaml:"base_url"`          // left out: ESIMFLY_BASE_URL
+	AccessCode      string `yaml:"access_code"`       // given by the supplier; goes with each call
+	SecretKey       string `yaml:"secret_key"`        // signs calls
+	SecretKeyFile   string `yaml:"secret_key_file"`   // path of a file with secret_key, instead of it
+	DailySpendLimit string `yaml:"daily_spend_limit"` // a decimal in the account's currency; empty is none
 }
 
 var accountName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)

@@ -91,8 +91,6 @@ func kindOf(c prometheus.Collector) string {
 	switch c.(type) {
 	case prometheus.Histogram, *prometheus.HistogramVec:
 		return "histogram"
-	case prometheus.Summary, *prometheus.SummaryVec:
-		return "summary"
 	case prometheus.Gauge, *prometheus.GaugeVec:
 		return "gauge"
 	case prometheus.Counter, *prometheus.CounterVec:
