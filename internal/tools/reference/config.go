@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"go/ast"
-	"go/doc/comment"
 	"go/parser"
 	"go/token"
 	"os"
@@ -134,7 +133,7 @@ func table(b *bytes.Buffer, list []setting) {
 		}
 		meaning := s.desc
 		if meaning == "" {
-			meaning = described[s.name]
+			meaning = described[s.name] // said where a worker reads it
 		}
 		described[s.name] = meaning
 		if s.secret != "" {
@@ -143,7 +142,7 @@ func table(b *bytes.Buffer, list []setting) {
 		if s.why != "" {
 			meaning = strings.TrimSpace(strings.TrimSuffix(meaning, ".") + ". " + s.why)
 		}
-		fmt.Fprintf(b, "| `%s` | %s | %s |\n", s.name, def, strings.ReplaceAll(strings.ReplaceAll(meaning, "\n", " "), "|", "\\|"))
+		fmt.Fprintf(b, "| `%s` | %s | %s |\n", s.name, def, meaning)
 	}
 }
 
@@ -215,11 +214,9 @@ func readStruct(st *ast.StructType) settings {
 	return s
 }
 
-// oneLine is a doc comment as one line of Markdown.
+// oneLine is a comment as one line of a table.
 func oneLine(text string) string {
-	var p comment.Parser
-	md := (&comment.Printer{HeadingLevel: 3}).Markdown(p.Parse(text))
-	return strings.Join(strings.Fields(string(md)), " ")
+	return strings.NewReplacer("|", "\\|", "<", "&lt;").Replace(strings.Join(strings.Fields(text), " "))
 }
 
 func sortedKeys(m map[string]settings) []string {
