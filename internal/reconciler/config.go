@@ -46,7 +46,6 @@ type Config struct {
 	UsageZone string `env:"RECON_USAGE_ZONE" envDefault:"+00:00" desc:"zone of the days of EIOTCLUB's traffic sums"`
 	// UsageTolerance is in bytes per card and day.
 	UsageTolerance int64         `env:"RECON_USAGE_TOLERANCE" envDefault:"0" desc:"bytes per card and day by which the sums may differ"`
-	UsageSettle    time.Duration `env:"RECON_USAGE_SETTLE" envDefault:"4h" desc:"how long after a day's end its usage is compared; RECON_SETTLE if that is longer"`
 	LateAfter      time.Duration `env:"CDR_LATE_AFTER" envDefault:"90m" desc:"a CDR window is late when no file covers it so long after its end"`
 	BalanceDays    int           `env:"RECON_BALANCE_DAYS" envDefault:"7" desc:"an account whose money ends in fewer days at the present rate is low; 0 never"`
 
@@ -86,7 +85,7 @@ func (c *Config) Validate() error {
 			faults = append(faults, err)
 		}
 	}
-	for name, d := range map[string]time.Duration{"RECON_SETTLE": c.Settle, "RECON_USAGE_SETTLE": c.UsageSettle, "CDR_LATE_AFTER": c.LateAfter} {
+	for name, d := range map[string]time.Duration{"RECON_SETTLE": c.Settle, "CDR_LATE_AFTER": c.LateAfter} {
 		if d < 0 || d > 30*24*time.Hour {
 			bad("%s %s is not 0 to 720h", name, d)
 		}

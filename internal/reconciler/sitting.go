@@ -99,6 +99,14 @@ func (s *Sitting) Card(ctx context.Context, findingID string) (string, error) {
 	return e.Finding.ICCID + e.Finding.EID, err
 }
 
+// FirstSeen is when a finding that stands was opened; zero if it does not stand.
+func (s *Sitting) FirstSeen(findingID string) time.Time {
+	if n := s.known[findingID]; n != nil {
+		return n.first
+	}
+	return time.Time{}
+}
+
 // Has says whether this very finding stands.
 func (s *Sitting) Has(findingID string) bool { return s.known[findingID] != nil }
 

@@ -53,6 +53,7 @@ type TaskReader interface {
 // UsageReader reads the supplier's own sums of bytes, by ICCID.
 type UsageReader interface {
 	Traffic(ctx context.Context, iccids []string, from, to time.Time) (map[string]int64, error)
+	TrafficMonth(ctx context.Context, iccids []string, month time.Time) (map[string]int64, error)
 }
 
 // BalanceReader reads what is left on the account.

@@ -20,6 +20,7 @@ import (
 	"github.com/simline/simline/internal/supplier"
 	"github.com/simline/simline/internal/supplier/eiotclub"
 	"github.com/simline/simline/internal/supplier/esimfly"
+	"github.com/simline/simline/internal/warehouse"
 	"github.com/simline/simline/internal/wire"
 )
 
@@ -45,6 +46,7 @@ type Worker struct {
 	runner *Runner
 	jobs   map[string]*Job
 	tasks  *Tasks
+	books  *warehouse.DB // nil without ClickHouse
 }
 
 // New binds to the buckets and makes the jobs that are switched on.
@@ -74,6 +76,11 @@ func New(ctx context.Context, cfg Config, d Deps) (*Worker, error) {
 	metrics := NewMetrics(d.Metrics)
 	host, _ := os.Hostname() // only for a person who reads the lease
 	w := &Worker{cfg: cfg, bus: d.Bus, log: d.Log, work: d.Work, jobs: map[string]*Job{}}
+	if cfg.ClickHouseDSN != "" {
+		if w.books, err = warehouse.Open(cfg.ClickHouseDSN); err != nil {
+			return nil, err
+		}
+	}
 	w.runner = &Runner{
 		Periods: periods, Book: book, Log: d.Log, Metrics: metrics, Now: d.Now, RetryMin: cfg.Retry, RetryMax: 5 * time.Minute,
 		Locks: leases{bus: d.Bus, owner: host + "/" + uuid.NewString(), ttl: cfg.LeaseTTL},
@@ -93,6 +100,18 @@ func (w *Worker) addJobs(accounts []Account, metrics *Metrics, now func() time.T
 		{Name: JobRecords, Settle: cfg.Settle, Most: day, Lookback: cfg.Lookback,
 			Look: (&Records{Accounts: accounts, Ledger: ledger, Witness: witness, Metrics: metrics, Settle: cfg.Settle, Lookback: cfg.Lookback, Slots: cfg.Spread}).Look},
 		{Name: JobTasks, Look: w.tasks.Look},
+		{Name: JobNotifications, Settle: cfg.Settle, Most: day, Lookback: cfg.Lookback,
+			Look: (&Notifications{Accounts: accounts, Ledger: ledger, Settle: cfg.Settle, Lookback: cfg.Lookback}).Look},
+	}
+	if w.books != nil {
+		zone, err := ParseZone(cfg.UsageZone)
+		if err != nil {
+			return err
+		}
+		jobs = append(jobs,
+			&Job{Name: JobUsage, Settle: cfg.Settle, Most: 31 * day, Lookback: cfg.Lookback,
+				Look: (&Usage{Accounts: accounts, Books: w.books, Metrics: metrics, Zone: zone, Tolerance: cfg.UsageTolerance}).Look},
+			&Job{Name: JobCoverage, Look: (&Coverage{Accounts: accounts, Books: w.books, LateAfter: cfg.LateAfter}).Look})
 	}
 	for _, j := range jobs {
 		s, on, err := cfg.Schedule(j.Name)
@@ -216,7 +235,13 @@ func (l cronLog) Error(err error, msg string, keysAndValues ...any) {
 }
 
 // Close lets go of what New opened.
-func (w *Worker) Close() {}
+func (w *Worker) Close() {
+	if w.books != nil {
+		if err := w.books.Close(); err != nil {
+			w.log.Warn("close ClickHouse", "error", err)
+		}
+	}
+}
 
 // Jobs are the names of the jobs that are switched on.
 func (w *Worker) Jobs() []string {

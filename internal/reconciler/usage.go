@@ -1,0 +1,300 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/simline/simline/internal/supplier/eiotclub"
+	"github.com/simline/simline/internal/warehouse"
+	"github.com/simline/simline/internal/wire"
+)
+
+// Usage compares the bytes that our CDRs add up to with the supplier's own sums,
+// by card, day and month. A day is compared once it is over, and again whenever a
+// file with records of it was loaded since.
+type Usage struct {
+	Accounts  []Account
+	Books     UsageBooks
+	Metrics   *Metrics
+	Zone      *time.Location // of the supplier's days
+	Tolerance int64          // bytes by which a card's sums may differ
+}
+
+// UsageBooks are our sums.
+type UsageBooks interface {
+	CardUsage(ctx context.Context, supplier, account string, from, to, known time.Time, each func(iccid string, bytes int64) error) error
+	UsageOf(ctx context.Context, account string, iccids []string, from, to time.Time) (map[string]int64, error)
+	FilesLoadedSince(ctx context.Context, account string, since time.Time) ([]warehouse.File, error)
+	FilesSince(ctx context.Context, account string, since time.Time) ([]warehouse.File, error)
+}
+
+// knownFor is for how long after its last record or order a card is asked about:
+// longer than the longest package.
+const knownFor = 400 * 24 * time.Hour
+
+// Look compares the days that ended in the span, those that were loaded anew in
+// it, and those that have findings.
+func (j *Usage) Look(ctx context.Context, run *Run, sitting *Sitting) error {
+	for _, a := range j.Accounts {
+		if a.Usage == nil {
+			continue
+		}
+		p := &usagePass{Usage: j, run: run, sitting: sitting, account: a, looked: map[string]bool{}}
+		if err := p.look(ctx); err != nil {
+			return fmt.Errorf("account %s: %w", a.Name, err)
+		}
+	}
+	return nil
+}
+
+type usagePass struct {
+	*Usage
+	run     *Run
+	sitting *Sitting
+	account Account
+	looked  map[string]bool
+}
+
+// stretch is a day or a month in the supplier's zone.
+type stretch struct {
+	from, to time.Time // to excluded
+	month    bool
+}
+
+// monthLayout sorts a month behind its days.
+const monthLayout = "2006-01-month"
+
+func (s stretch) name() string {
+	if s.month {
+		return s.from.Format(monthLayout)
+	}
+	return s.from.Format(time.DateOnly)
+}
+
+func (p *usagePass) look(ctx context.Context) error {
+	stretches, err := p.stretches(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range stretches {
+		at := p.account.Name + " " + s.name()
+		if p.run.Cursor != "" && at <= p.run.Cursor {
+			continue
+		}
+		if err := p.compare(ctx, s); err != nil {
+			return fmt.Errorf("%s: %w", s.name(), err)
+		}
+		if err := p.run.Mark(ctx, at); err != nil {
+			return err
+		}
+	}
+	return p.again(ctx)
+}
+
+// stretches lists what to compare, in order: days before their month.
+func (p *usagePass) stretches(ctx context.Context) ([]stretch, error) {
+	set := map[string]stretch{}
+	add := func(s stretch) { set[s.name()] = s }
+	for d := p.day(p.run.From); !d.to.After(p.run.To); d = p.day(d.to) {
+		if d.to.After(p.run.From) {
+			add(d)
+			if d.to.Day() == 1 {
+				add(stretch{d.to.AddDate(0, -1, 0), d.to, true})
+			}
+		}
+	}
+	files, err := p.Books.FilesLoadedSince(ctx, p.account.Name, p.run.From)
+	if err != nil {
+		return nil, err
+	}
+	last := map[string]time.Time{} // of each day: when a file of it was loaded last
+	days := map[string]stretch{}
+	for _, f := range files {
+		if f.FirstHour.IsZero() {
+			continue // it has no rows
+		}
+		for d := p.day(f.FirstHour); !d.from.After(f.LastHour); d = p.day(d.to) {
+			days[d.name()] = d
+			if f.LoadedAt.After(last[d.name()]) {
+				last[d.name()] = f.LoadedAt
+			}
+		}
+	}
+	for name, d := range days {
+		// Loading goes on after the span: then the day is a later run's.
+		if p.run.Holds(last[name]) && !d.to.After(p.run.To) {
+			add(d)
+		}
+	}
+	var out []stretch
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		out = append(out, set[name])
+	}
+	return out, nil
+}
+
+func (p *usagePass) day(t time.Time) stretch {
+	y, m, d := t.In(p.Zone).Date()
+	from := time.Date(y, m, d, 0, 0, 0, 0, p.Zone)
+	return stretch{from: from, to: time.Date(y, m, d+1, 0, 0, 0, 0, p.Zone)}
+}
+
+// compare asks for every card that may have used anything, a batch at a time.
+func (p *usagePass) compare(ctx context.Context, s stretch) error {
+	explain, err := p.explain(ctx, s)
+	if err != nil {
+		return err
+	}
+	var cards []string
+	ours := map[string]int64{}
+	flush := func() error {
+		err := p.batch(ctx, s, cards, ours, explain)
+		cards = cards[:0]
+		clear(ours)
+		return err
+	}
+	err = p.Books.CardUsage(ctx, p.account.Supplier, p.account.Name, s.from, s.to, s.to.Add(-knownFor), func(iccid string, bytes int64) error {
+		cards = append(cards, iccid)
+		ours[iccid] = bytes
+		if len(cards) < eiotclub.MaxTrafficCards {
+			return nil
+		}
+		return flush()
+	})
+	if err != nil {
+		return err
+	}
+	return flush()
+}
+
+// batch compares some cards' sums over one stretch.
+func (p *usagePass) batch(ctx context.Context, s stretch, cards []string, ours map[string]int64, explain string) error {
+	if len(cards) == 0 {
+		return nil
+	}
+	theirs, err := p.ask(ctx, cards, s)
+	p.Metrics.asked(JobUsage, "cdr/traffic/query", tally{1, 1})
+	if err != nil {
+		return err
+	}
+	p.Metrics.rows.WithLabelValues(JobUsage).Add(float64(len(theirs)))
+	for _, card := range cards {
+		about := p.about(s.name(), card)
+		p.looked[about] = true
+		if s.month && p.daysStand(s, card) {
+			continue // its days say it already
+		}
+		var found []wire.Finding
+		if d := theirs[card] - ours[card]; d > p.Tolerance {
+			found = append(found, p.finding(KindUsageMissing, s, card, ours[card], theirs[card], explain))
+		} else if -d > p.Tolerance {
+			found = append(found, p.finding(KindUsageSurplus, s, card, ours[card], theirs[card], explain))
+		}
+		if err := p.sitting.Looked(ctx, about, found...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *usagePass) ask(ctx context.Context, cards []string, s stretch) (map[string]int64, error) {
+	if s.month {
+		return p.account.Usage.TrafficMonth(ctx, cards, s.from)
+	}
+	return p.account.Usage.Traffic(ctx, cards, s.from, s.from)
+}
+
+func (p *usagePass) about(name, card string) string {
+	return p.account.Supplier + "/" + p.account.Name + "/" + name + "/" + card
+}
+
+func (p *usagePass) daysStand(month stretch, card string) bool {
+	for d := p.day(month.from); d.from.Before(month.to); d = p.day(d.to) {
+		if p.sitting.Stands(p.about(d.name(), card)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *usagePass) finding(kind string, s stretch, card string, ours, theirs int64, explain string) wire.Finding {
+	sum := func(bytes int64) []byte {
+		return raw(struct {
+			Bytes int64 `json:"bytes"`
+		}{bytes})
+	}
+	return wire.Finding{Kind: kind, Supplier: p.account.Supplier, Account: p.account.Name, ICCID: card,
+		Window: Span{s.from, s.to}.String(), Ours: sum(ours), Theirs: sum(theirs), Evidence: explain}
+}
+
+// explain names the files that may have to do with a difference of a stretch:
+// those that were not loaded whole.
+func (p *usagePass) explain(ctx context.Context, s stretch) (string, error) {
+	files, err := p.Books.FilesSince(ctx, p.account.Name, s.from)
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	more := 0
+	for _, f := range files {
+		if !f.WindowStart.Before(s.to) || f.State == warehouse.FileLoaded && f.Conflicts == 0 {
+			continue
+		}
+		if len(names) == 5 {
+			more++
+			continue
+		}
+		names = append(names, f.File+" ("+f.State+")")
+	}
+	switch {
+	case len(names) == 0:
+		return "cdr/traffic/query; no file of that time is held, cut, or has rejects or conflicts", nil
+	case more > 0:
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return "cdr/traffic/query; files that may explain it: " + strings.Join(names, ", "), nil
+}
+
+// again compares the cards and stretches that have findings and were not met.
+func (p *usagePass) again(ctx context.Context) error {
+	byStretch := map[string][]string{}
+	for _, about := range p.sitting.Abouts() {
+		rest, ours := strings.CutPrefix(about, p.account.Supplier+"/"+p.account.Name+"/")
+		name, card, ok := strings.Cut(rest, "/")
+		if ours && ok && !p.looked[about] {
+			byStretch[name] = append(byStretch[name], card)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(byStretch)) {
+		s, err := p.parse(name)
+		if err != nil {
+			return err
+		}
+		explain, err := p.explain(ctx, s)
+		if err != nil {
+			return err
+		}
+		for cards := range slices.Chunk(slices.Sorted(slices.Values(byStretch[name])), eiotclub.MaxTrafficCards) {
+			ours, err := p.Books.UsageOf(ctx, p.account.Name, cards, s.from, s.to)
+			if err != nil {
+				return err
+			}
+			if err := p.batch(ctx, s, cards, ours, explain); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *usagePass) parse(name string) (stretch, error) {
+	if from, err := time.ParseInLocation(monthLayout, name, p.Zone); err == nil {
+		return stretch{from, from.AddDate(0, 1, 0), true}, nil
+	}
+	from, err := time.ParseInLocation(time.DateOnly, name, p.Zone)
+	return stretch{from: from, to: from.AddDate(0, 0, 1)}, err
+}
