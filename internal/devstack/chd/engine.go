@@ -14,14 +14,21 @@ import (
 // OS thread of its own for as long as it runs and its answer is being read.
 const slots = 16
 
-// engine runs statements in the library, each in a session of its own: opening
-// one costs 0.2 ms, and nothing one request sets can reach the next.
+// engine runs statements in the library, each in a session where nothing but its
+// own request has set anything.
 type engine struct {
 	lib  *library
 	args []string
 	base *conn // keeps the data directory open between requests
-	jobs chan func()
+	jobs chan func(*worker)
 	wg   sync.WaitGroup
+}
+
+// worker is one locked OS thread, and the session it used last: opening one
+// costs half of what a small query does.
+type worker struct {
+	conn *conn  // nil if none
+	made string // what for
 }
 
 func openEngine(libPath, dataDir string) (*engine, error) {
@@ -29,16 +36,18 @@ func openEngine(libPath, dataDir string) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{lib: lib, args: []string{"clickhouse", "--path=" + dataDir}, jobs: make(chan func())}
+	e := &engine{lib: lib, args: []string{"clickhouse", "--path=" + dataDir}, jobs: make(chan func(*worker))}
 	for range slots {
 		e.wg.Go(func() {
 			runtime.LockOSThread() // the engine keeps a session's state in its thread
+			var w worker
+			defer w.forget()
 			for job := range e.jobs {
-				job()
+				job(&w)
 			}
 		})
 	}
-	err = e.run(context.Background(), func() (err error) {
+	err = e.run(context.Background(), func(*worker) (err error) {
 		e.base, err = lib.open(e.args...)
 		return err
 	})
@@ -50,56 +59,96 @@ func openEngine(libPath, dataDir string) (*engine, error) {
 
 // close ends every session. Statements in work are waited for.
 func (e *engine) close() {
-	e.jobs <- func() { e.base.close() }
 	close(e.jobs)
 	e.wg.Wait()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	e.base.close()
 }
 
 // session is what one request asked for besides its statement.
 type session struct {
 	database string
 	settings [][2]string
+	// plain: the statement changes nothing in its session, which may then serve
+	// another request that asks for the same.
+	plain bool
 }
 
 var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
 
-// do runs fn in a fresh session. It waits for a free slot until ctx ends; a
+// do runs fn in a session made for s. It waits for a free slot until ctx ends; a
 // statement once begun is not interrupted (max_execution_time does that).
 func (e *engine) do(ctx context.Context, s session, fn func(*conn) error) error {
-	return e.run(ctx, func() error {
-		c, err := e.lib.open(e.args...)
+	return e.run(ctx, func(w *worker) error {
+		c, err := w.session(e, s)
 		if err != nil {
 			return err
 		}
-		defer c.close()
-		if s.database != "" {
-			if _, err := c.query("USE "+quote(s.database, '`'), "Null"); err != nil {
-				return err
+		defer func() {
+			if !s.plain {
+				w.forget()
 			}
-		}
-		for _, kv := range s.settings {
-			if !settingName.MatchString(kv[0]) {
-				return engineError(fmt.Sprintf("Code: 115. DB::Exception: Setting %s is neither a builtin setting nor started with the prefix. (UNKNOWN_SETTING)", kv[0]))
-			}
-			if _, err := c.query("SET "+kv[0]+" = "+quote(kv[1], '\''), "Null"); err != nil {
-				return err
-			}
-		}
+		}()
 		return fn(c)
 	})
 }
 
-func (e *engine) run(ctx context.Context, fn func() error) (err error) {
+// session is the worker's own if it was made for the same, else a new one.
+func (w *worker) session(e *engine, s session) (*conn, error) {
+	key := fmt.Sprintf("%q%q", s.database, s.settings)
+	if w.conn != nil && w.made == key {
+		return w.conn, nil
+	}
+	w.forget()
+	c, err := e.lib.open(e.args...)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.prepare(s); err != nil {
+		c.close()
+		return nil, err
+	}
+	w.conn, w.made = c, key
+	return c, nil
+}
+
+func (w *worker) forget() {
+	if w.conn != nil {
+		w.conn.close()
+		w.conn = nil
+	}
+}
+
+func (c *conn) prepare(s session) error {
+	if s.database != "" {
+		if _, err := c.query("USE "+quote(s.database, '`'), "Null"); err != nil {
+			return err
+		}
+	}
+	for _, kv := range s.settings {
+		if !settingName.MatchString(kv[0]) {
+			return engineError(fmt.Sprintf("Code: 115. DB::Exception: %q is no name of a setting. (UNKNOWN_SETTING)", kv[0]))
+		}
+		if _, err := c.query("SET "+kv[0]+" = "+quote(kv[1], '\''), "Null"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *engine) run(ctx context.Context, fn func(*worker) error) (err error) {
 	done := make(chan struct{})
-	job := func() {
+	job := func(w *worker) {
 		defer close(done)
 		defer func() {
 			// A fault in one request's encoding must not take the engine down.
 			if p := recover(); p != nil {
+				w.forget()
 				err = fmt.Errorf("panic: %v", p)
 			}
 		}()
-		err = fn()
+		err = fn(w)
 	}
 	select {
 	case e.jobs <- job:

@@ -32,7 +32,6 @@ type request struct {
 	format  string   // of the answer
 	params  []string // {name:Type} placeholders: name, value, name, value …
 	version uint64   // the client's protocol version, for Native answers
-	hasBody bool     // data comes in the body
 	wait    bool     // answer only when all of it is there
 	out     outEncoding
 }
@@ -130,6 +129,10 @@ func (h *handler) read(r *http.Request, body io.Reader) (request, io.Reader, err
 	}
 	if strings.TrimSpace(req.sql) == "" {
 		return req, nil, engineError("Code: 62. DB::Exception: Empty query. (SYNTAX_ERROR)")
+	}
+	switch req.st.verb {
+	case "SELECT", "WITH", "INSERT", "DESCRIBE", "DESC", "SHOW", "EXISTS":
+		req.plain = true
 	}
 	req.format = firstOf(req.st.format, q.Get("default_format"), r.Header.Get("X-ClickHouse-Format"), "TabSeparated")
 	return req, body, nil

@@ -82,7 +82,8 @@ func startLibrary(cfg childConfig) (*process, string, error) {
 		return nil, "", fmt.Errorf("find this program: %w", err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), childEnv+"=1")
+	// Under the race detector a program would sleep a second before it exits.
+	cmd.Env = append(os.Environ(), childEnv+"=1", "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, "", fmt.Errorf("pipe to the engine: %w", err)
