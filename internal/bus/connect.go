@@ -1,9 +1,11 @@
 package bus
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -13,8 +15,8 @@ import (
 // Config is how a worker reaches NATS.
 type Config struct {
 	URL   string // nats://host:port, several separated by commas
-	Creds string // path of a .creds file; empty for none
-	Name  string // the worker's name, shown in the server's connection list
+	Creds string // path of a .creds file, or of an nkey seed; empty for none
+	Name  string // the worker's name, shown in the server's connection list; replies come to inboxes under it
 	Log   *slog.Logger
 }
 
@@ -64,8 +66,16 @@ func Connect(cfg Config) (*Bus, error) {
 		}),
 		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
 	}
+	if cfg.Name != "" {
+		// Inboxes that the permissions of other users do not reach.
+		opts = append(opts, nats.CustomInboxPrefix(inboxPrefix(cfg.Name)))
+	}
 	if cfg.Creds != "" {
-		opts = append(opts, nats.UserCredentials(cfg.Creds))
+		who, err := credentials(cfg.Creds)
+		if err != nil {
+			return nil, fmt.Errorf("connect to NATS: %w", err)
+		}
+		opts = append(opts, who)
 	}
 	nc, err := nats.Connect(cfg.URL, opts...)
 	if err != nil {
@@ -78,6 +88,23 @@ func Connect(cfg Config) (*Bus, error) {
 	}
 	b.NC, b.JS = nc, js
 	return b, nil
+}
+
+// credentials reads who we are: a .creds file holds a signed user and its seed, a
+// file that begins with the seed itself names a user that the server knows.
+func credentials(path string) (nats.Option, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("NATS_CREDS: %w", err)
+	}
+	if !bytes.HasPrefix(bytes.TrimSpace(b), []byte("SU")) {
+		return nats.UserCredentials(path), nil
+	}
+	who, err := nats.NkeyOptionFromSeed(path)
+	if err != nil {
+		return nil, fmt.Errorf("NATS_CREDS: nkey seed: %w", err)
+	}
+	return who, nil
 }
 
 // ErrAway: there is no connection to NATS at this moment.

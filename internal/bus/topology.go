@@ -2,6 +2,7 @@ package bus
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -64,6 +65,15 @@ func SubjectFinding(kind string) string       { return "recon.v1.finding." + kin
 func SubjectTaskTrack(supplier string) string { return "tasks.v1.track." + supplier }
 func SubjectTaskEnded(supplier string) string { return "tasks.v1.ended." + supplier }
 func SubjectDead(stream string) string        { return "dead.v1." + stream }
+
+// WebhookOf takes a notification's subject apart; ok is false for another subject.
+func WebhookOf(subject string) (supplier, account, event string, ok bool) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) != 5 || tokens[0] != "webhooks" {
+		return "", "", "", false
+	}
+	return tokens[2], tokens[3], tokens[4], true
+}
 
 // SubjectKV is the subject of a key of a bucket, for raw publishes.
 func SubjectKV(bucket, key string) string { return "$KV." + bucket + "." + key }
@@ -223,4 +233,10 @@ func StreamNames() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// SubjectMaxDeliveries is where the server says that it gave up delivering a
+// message of stream.
+func SubjectMaxDeliveries(stream string) string {
+	return "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES." + stream + ".>"
 }

@@ -27,6 +27,8 @@ type Open struct {
 	WaitingFor string      `json:"waiting_for,omitempty"`
 	// Due is when something is to be done with the order.
 	Due time.Time `json:"due"`
+	// ExpiresAt is the request's: a waiting order is taken up then at the latest.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 
 	Revision uint64 `json:"-"` // of the entry as it was read
 }
@@ -78,7 +80,6 @@ func (l *Ledger) IsGuarded(ctx context.Context, orderID string) (bool, error) {
 func (l *Ledger) Unguard(ctx context.Context, orderID string) error {
 	msg := bus.NewMsg(bus.SubjectKV(bus.BucketOpenOrders, orderID), "", nil)
 	msg.Header["KV-Operation"] = []string{"PURGE"}
-	msg.Header["Nats-Rollup"] = []string{"sub"}
 	msg.Header[jetstream.MsgTTLHeader] = []string{strconv.Itoa(60)}
 	if _, err := l.open.Publish(ctx, msg); err != nil {
 		return fmt.Errorf("remove open order %s: %w", orderID, err)

@@ -1,0 +1,286 @@
+package bus
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/simline/simline/internal/order"
+)
+
+// NATS users. A worker's name is its user's.
+const (
+	UserIngest     = "ingest"
+	UserOrderer    = "orderer"
+	UserCDRPull    = "cdrpull"
+	UserReconciler = "reconciler"
+	UserArchiver   = "archiver"
+	UserSetup      = "setup"    // simctl provision
+	UserOperator   = "operator" // a person with simctl
+	UserUpstream   = "upstream" // a system that orders
+)
+
+// Users lists them.
+var Users = []string{UserIngest, UserOrderer, UserCDRPull, UserReconciler, UserArchiver, UserSetup, UserOperator, UserUpstream}
+
+// Permission is what one user may publish to and subscribe to; all else is
+// refused by the server. Denied counts above Publish.
+type Permission struct {
+	User, About                string
+	Publish, Denied, Subscribe []string
+}
+
+// Permissions derives a user's permissions from the topology: what a stream or
+// consumer is called stands nowhere else. It returns false for an unknown user.
+//
+// Three things such lists cannot tell apart, and what holds instead. Who may
+// write a key of a bucket may also purge the bucket (a header does it), so that
+// no bucket is a ledger: ORDER_EVENTS is. Who may make a consumer may point it at
+// any subject, so that only our own workers and people may make any. And the
+// reply subject of a request is the asker's choice, so that the status service
+// answers inboxes only.
+func Permissions(user string) (Permission, bool) {
+	g := grants{Permission: Permission{User: user}}
+	// Each user's replies come to inboxes that no other user may listen to.
+	g.subscribe(inboxPrefix(connectionOf(user)) + ".>")
+	switch user {
+	case UserIngest:
+		g.About = "stores verified notifications; reads nothing"
+		g.publish(SubjectWebhook(order.EIOTCLUB, "*", "*"), SubjectDead(StreamWebhooks))
+		g.see(StreamWebhooks, StreamDead)
+	case UserOrderer:
+		g.About = "the only one that writes the ledger"
+		for _, s := range order.Suppliers {
+			g.bind(StreamOrders, ConsumerOrderer(s))
+			g.bind(StreamEvidence, ConsumerEvidence(s))
+			g.bind(StreamWebhooks, ConsumerOrdererWebhooks(s))
+		}
+		g.publish(SubjectOrderEvent("*", "*", "*"), SubjectDead(StreamOrders), SubjectDead(StreamEvidence), SubjectDead(StreamWebhooks))
+		g.get(StreamOrderEvents)
+		g.see(StreamDead)
+		g.write(BucketOpenOrders, BucketBudgets)
+		g.read(BucketOpenOrders, BucketBudgets, BucketSwitches)
+		g.serve(SubjectStatus)
+	case UserCDRPull:
+		g.About = "announces, claims and reports CDR files"
+		g.bind(StreamCDR, ConsumerCDRPull)
+		g.publish(SubjectCDRFile("*"), SubjectCDRLoaded("*"), SubjectCDRGap("*"), SubjectDead(StreamCDR))
+		g.see(StreamCDREvents, StreamDead)
+		g.write(BucketCDRFiles, BucketLeases)
+		g.read(BucketCDRFiles, BucketLeases, BucketSwitches)
+	case UserReconciler:
+		g.About = "reads all books, writes findings and evidence"
+		g.bind(StreamTasks, ConsumerReconcilerTasks)
+		g.publish(SubjectFinding("*"), SubjectEvidence("*", "*"), SubjectTaskEnded("*"), SubjectDead(StreamTasks))
+		g.get(StreamOrderEvents)
+		g.follow(StreamOrderEvents, StreamWebhooks, StreamCDREvents)
+		g.see(StreamEvidence, StreamFindings, StreamDead)
+		g.write(BucketLeases, BucketTasks, BucketFindings, BucketReconPeriods)
+		g.read(BucketLeases, BucketTasks, BucketFindings, BucketReconPeriods, BucketOpenOrders, BucketSwitches)
+	case UserArchiver:
+		g.About = "reads what is archived"
+		g.follow(ArchivedStreams...)
+		for _, s := range ArchivedStreams {
+			g.bind(s, ConsumerArchiver(s))
+			g.publish(SubjectDead(s))
+		}
+		g.see(StreamDead)
+		g.write(BucketLeases)
+		g.read(BucketLeases)
+	case UserSetup:
+		g.About = "makes streams, buckets and consumers; writes and reads no message"
+		for _, s := range allStreams() {
+			g.api("STREAM.CREATE."+s, "STREAM.UPDATE."+s, "CONSUMER.CREATE."+s+".>")
+			g.see(s)
+		}
+		g.api("INFO")
+	case UserOperator:
+		g.About = "a person with simctl: reads everything, sends dead letters again, settles held orders, sets switches"
+		for _, s := range allStreams() {
+			g.see(s)
+			g.api("CONSUMER.LIST."+s, "CONSUMER.NAMES."+s)
+		}
+		g.api("INFO", "STREAM.LIST", "STREAM.NAMES")
+		for _, s := range StreamNames() {
+			g.get(s)
+			g.follow(s)
+		}
+		for _, b := range buckets() {
+			g.read(b)
+		}
+		g.write(BucketSwitches, BucketFindings)
+		for _, s := range order.Suppliers {
+			g.publish(SubjectRequest(s, ">"), SubjectCancel(s), SubjectEvidence(s, "*"), SubjectWebhook(s, "*", "*"))
+		}
+		g.publish(SubjectCDRFile("*"), SubjectTaskTrack("*"), SubjectStatus)
+		g.api("STREAM.MSG.DELETE." + StreamDead)
+	case UserUpstream:
+		g.About = "orders, cancels, tracks, asks, and listens to what became of it"
+		for _, s := range order.Suppliers {
+			g.publish(SubjectRequest(s, ">"), SubjectCancel(s), SubjectTaskTrack(s))
+		}
+		g.publish(SubjectStatus)
+		g.subscribe(SubjectOrderEvent("*", "*", "*"), SubjectTaskEnded("*"))
+		g.get(StreamOrderEvents)
+		g.bind(StreamOrderEvents, UserUpstream) // a durable of its own, if an operator made one
+	default:
+		return Permission{}, false
+	}
+	return g.sorted(), true
+}
+
+// connectionOf is the name that a user's connections go by.
+func connectionOf(user string) string {
+	if user == UserSetup || user == UserOperator {
+		return "simctl"
+	}
+	return user
+}
+
+// inboxPrefix is where replies to a connection come. A name is one token.
+func inboxPrefix(name string) string {
+	return "_INBOX." + strings.Map(func(r rune) rune {
+		if r <= ' ' || r == '.' || r == '*' || r == '>' {
+			return '_'
+		}
+		return r
+	}, name)
+}
+
+// grants gathers permissions by what they are for.
+type grants struct{ Permission }
+
+func (g *grants) publish(subjects ...string)   { g.Publish = append(g.Publish, subjects...) }
+func (g *grants) subscribe(subjects ...string) { g.Subscribe = append(g.Subscribe, subjects...) }
+
+func (g *grants) api(requests ...string) {
+	for _, r := range requests {
+		g.publish(jetstream.DefaultAPIPrefix + r)
+	}
+}
+
+// see is to know that a stream is there, and how far it is.
+func (g *grants) see(streams ...string) {
+	for _, s := range streams {
+		g.api("STREAM.INFO." + s)
+	}
+}
+
+// get is to read single messages of a stream.
+func (g *grants) get(stream string) {
+	g.see(stream)
+	g.api("DIRECT.GET."+stream, "DIRECT.GET."+stream+".>", "STREAM.MSG.GET."+stream)
+}
+
+// bind is to take and acknowledge the messages of one durable consumer.
+func (g *grants) bind(stream, durable string) {
+	g.see(stream)
+	g.api("CONSUMER.INFO."+stream+"."+durable, "CONSUMER.MSG.NEXT."+stream+"."+durable)
+	g.publish("$JS.ACK." + stream + "." + durable + ".>")
+}
+
+// follow is to read streams in order by short-lived consumers of one's own. The
+// durables of others may not be touched.
+func (g *grants) follow(streams ...string) {
+	t := NewTopology(DefaultSettings())
+	for _, s := range streams {
+		g.see(s)
+		g.api("CONSUMER.CREATE."+s+".*", "CONSUMER.CREATE."+s+".*.>", "CONSUMER.INFO."+s+".*", "CONSUMER.MSG.NEXT."+s+".*", "CONSUMER.DELETE."+s+".*")
+		g.publish("$JS.FC." + s + ".>")
+		for _, c := range t.Consumers[s] {
+			for _, call := range []string{"CREATE", "MSG.NEXT", "DELETE"} {
+				g.deny("CONSUMER." + call + "." + s + "." + c.Durable)
+			}
+			g.deny("CONSUMER.CREATE." + s + "." + c.Durable + ".>")
+		}
+	}
+}
+
+func (g *grants) deny(requests ...string) {
+	for _, r := range requests {
+		g.Denied = append(g.Denied, jetstream.DefaultAPIPrefix+r)
+	}
+}
+
+// read is to get, list and watch the keys of buckets.
+func (g *grants) read(buckets ...string) {
+	for _, b := range buckets {
+		g.get(StreamKV(b))
+		g.follow(StreamKV(b))
+	}
+}
+
+// write is to put and remove the keys of buckets.
+func (g *grants) write(buckets ...string) {
+	for _, b := range buckets {
+		g.publish(SubjectKV(b, ">"))
+	}
+}
+
+// serve is to answer requests as a NATS micro service.
+func (g *grants) serve(subject string) {
+	g.subscribe(subject)
+	for _, verb := range []string{"PING", "INFO", "STATS"} {
+		g.subscribe("$SRV."+verb, "$SRV."+verb+".>")
+	}
+	g.publish("_INBOX.>")
+}
+
+// sorted drops doubles, and denials of what is bound.
+func (g *grants) sorted() Permission {
+	p := g.Permission
+	p.Denied = slices.DeleteFunc(p.Denied, func(s string) bool { return slices.Contains(p.Publish, s) })
+	for _, list := range []*[]string{&p.Publish, &p.Denied, &p.Subscribe} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	return p
+}
+
+func buckets() []string {
+	var out []string
+	for _, b := range NewTopology(DefaultSettings()).Buckets {
+		out = append(out, b.Bucket)
+	}
+	return out
+}
+
+// allStreams are the streams, and those beneath the buckets.
+func allStreams() []string {
+	out := StreamNames()
+	for _, b := range buckets() {
+		out = append(out, StreamKV(b))
+	}
+	return out
+}
+
+// UsersConf renders the users of a NATS account for the server's configuration.
+// Each is known by its public nkey, which the environment gives as
+// NATS_NKEY_<USER>; no secret stands in it.
+func UsersConf() string {
+	var b strings.Builder
+	b.WriteString("# Made from internal/bus by `make generate`; do not edit. Included by cluster.conf.\n" +
+		"# A user's public nkey comes from the environment; its seed is the worker's NATS_CREDS file.\n\nusers = [\n")
+	list := func(indent, name string, subjects []string) {
+		fmt.Fprintf(&b, "%s%s: [\n", indent, name)
+		for _, s := range subjects {
+			fmt.Fprintf(&b, "%s  %q\n", indent, s)
+		}
+		b.WriteString(indent + "]\n")
+	}
+	for _, user := range Users {
+		p, _ := Permissions(user)
+		fmt.Fprintf(&b, "  # %s: %s\n  {\n    nkey: $NATS_NKEY_%s\n    permissions: {\n      publish: {\n", user, p.About, strings.ToUpper(user))
+		list("        ", "allow", p.Publish)
+		if len(p.Denied) > 0 {
+			list("        ", "deny", p.Denied)
+		}
+		b.WriteString("      }\n      subscribe: {\n")
+		list("        ", "allow", p.Subscribe)
+		b.WriteString("      }\n    }\n  }\n")
+	}
+	b.WriteString("]\n")
+	return b.String()
+}

@@ -1,0 +1,175 @@
+package orderer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// kv is what budgets need of a bucket.
+type kv interface {
+	Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error)
+	Create(ctx context.Context, key string, value []byte, opts ...jetstream.KVCreateOpt) (uint64, error)
+	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+	Put(ctx context.Context, key string, value []byte) (uint64, error)
+}
+
+// budget is how many calls an account may make, over all replicas. A replica
+// takes some at a time out of the common count; what it does not use of them in
+// their window is lost. Where a supplier documents no limit there is no count,
+// only the pause that it asks for when there were too many.
+type budget struct {
+	kv     kv
+	key    string
+	limit  int
+	window time.Duration
+	now    func() time.Time
+
+	mu    sync.Mutex
+	left  int       // taken and not used yet
+	until time.Time // when left is lost
+	pause time.Time // no call before
+}
+
+// budgetValue is the common count in the bucket.
+type budgetValue struct {
+	Start time.Time `json:"start"` // of the window
+	Used  int       `json:"used"`
+	// Pause: the supplier said that there were too many; no call before.
+	Pause time.Time `json:"pause,omitzero"`
+}
+
+const (
+	// budgetParts is in how many parts at least a window's calls are taken.
+	budgetParts = 50
+	// busyPause is the pause after "too many" without a wish of the supplier's.
+	busyPause = time.Second
+)
+
+func budgetKey(supplier, account string) string { return "calls." + supplier + "." + account }
+
+// take uses one call, or says when the next may be made.
+func (b *budget) take(ctx context.Context) (until time.Time, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	if b.pause.After(now) {
+		return b.pause, nil
+	}
+	if b.limit == 0 {
+		return time.Time{}, nil
+	}
+	if b.left == 0 || !now.Before(b.until) {
+		if until, err := b.refill(ctx, now); err != nil || !until.IsZero() {
+			return until, err
+		}
+	}
+	b.left--
+	return time.Time{}, nil
+}
+
+// refill takes some of the window's calls out of the common count.
+func (b *budget) refill(ctx context.Context, now time.Time) (until time.Time, err error) {
+	for range 20 {
+		v, revision, err := b.read(ctx)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if !now.Before(v.Start.Add(b.window)) {
+			v.Start, v.Used = now.UTC(), 0
+		}
+		if v.Pause.After(now) {
+			b.pause = v.Pause
+			return v.Pause, nil
+		}
+		end := v.Start.Add(b.window)
+		n := min(b.limit-v.Used, max(1, b.limit/budgetParts))
+		if n <= 0 {
+			return end, nil
+		}
+		v.Used += n
+		// If we die here: these calls are lost to everyone until the window ends.
+		switch err := b.write(ctx, v, revision); {
+		case err == nil:
+			b.left, b.until = n, end
+			return time.Time{}, nil
+		case !errors.Is(err, jetstream.ErrKeyExists):
+			return time.Time{}, err
+		}
+	}
+	return now.Add(time.Second), nil // so many replicas at it that the next second is soon enough
+}
+
+func (b *budget) read(ctx context.Context) (v budgetValue, revision uint64, err error) {
+	e, err := b.kv.Get(ctx, b.key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return v, 0, nil
+	}
+	if err != nil {
+		return v, 0, fmt.Errorf("call budget %s: %w", b.key, err)
+	}
+	if err := json.Unmarshal(e.Value(), &v); err != nil {
+		return budgetValue{}, e.Revision(), nil // unreadable: begin anew
+	}
+	return v, e.Revision(), nil
+}
+
+// write returns an error that is jetstream.ErrKeyExists if another came first.
+func (b *budget) write(ctx context.Context, v budgetValue, revision uint64) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if revision == 0 {
+		_, err = b.kv.Create(ctx, b.key, data)
+	} else {
+		_, err = b.kv.Update(ctx, b.key, data, revision)
+	}
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		return jetstream.ErrKeyExists
+	}
+	if err != nil {
+		return fmt.Errorf("call budget %s: %w", b.key, err)
+	}
+	return nil
+}
+
+// busy: the supplier said that there were too many calls, and when to come back.
+// The others are told at their next refill; until then each learns it by itself.
+func (b *budget) busy(retryAfter time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	until := now.Add(max(retryAfter, busyPause))
+	if !until.After(b.pause) {
+		return
+	}
+	b.pause, b.left = until, 0
+	if b.kv == nil || b.limit == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	v, revision, err := b.read(ctx)
+	if err != nil {
+		return
+	}
+	v.Pause = until.UTC()
+	_ = b.write(ctx, v, revision) // at worst another replica makes one call too many
+}
+
+// remaining is what the supplier's limit headers say is left, and until when.
+func (b *budget) remaining(n int, reset time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.left = min(b.left, n)
+	if n == 0 && reset.After(b.now()) {
+		b.pause = reset
+	}
+}

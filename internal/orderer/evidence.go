@@ -1,0 +1,281 @@
+package orderer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/ledger"
+	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/supplier"
+	"github.com/simline/simline/internal/supplier/eiotclub"
+	"github.com/simline/simline/internal/wire"
+)
+
+// effect is what a piece of evidence does to an order.
+type effect string
+
+const (
+	effectNone        effect = "none"        // known already
+	effectMoves       effect = "moves"       // settles it, or brings it on
+	effectLater       effect = "later"       // a call is under way, whose answer says more
+	effectContradicts effect = "contradicts" // what is settled was settled otherwise
+)
+
+// weigh decides what a piece of evidence does to an order. It is pure.
+func (j judge) weigh(cur order.Record, ev wire.Evidence) (order.Record, effect) {
+	if cur.State == order.Intent && j.now.Before(cur.LastSentAt.Add(j.timing.stale())) {
+		return cur, effectLater
+	}
+	if ev.Source == order.EvidencePerson {
+		return j.ruled(cur, ev)
+	}
+	if cur.SupplierOrderID != "" && ev.SupplierOrderID != "" && cur.SupplierOrderID != ev.SupplierOrderID {
+		return cur, effectContradicts
+	}
+	switch {
+	case ev.StateThere == string(order.Rejected):
+		return j.weighFailed(cur, ev)
+	case ev.Certainty == order.CertainPlaced:
+		return j.weighPlaced(cur, ev)
+	case ev.Certainty == order.CertainNotPlaced:
+		return j.weighMissing(cur, ev)
+	}
+	return cur, effectNone
+}
+
+func (j judge) weighPlaced(cur order.Record, ev wire.Evidence) (order.Record, effect) {
+	switch cur.State {
+	case order.Rejected, order.Expired, order.Cancelled:
+		return cur, effectContradicts
+	case order.Refunded:
+		return cur, effectNone
+	}
+	r := j.there(cur, placementOf(ev), ev.Source)
+	if r.State == cur.State || !order.CanMove(cur.State, r.State) {
+		return cur, effectNone
+	}
+	return r, effectMoves
+}
+
+func placementOf(ev wire.Evidence) supplier.Placement {
+	return supplier.Placement{SupplierOrderID: ev.SupplierOrderID, SupplierOrderNumber: ev.SupplierOrderNumber,
+		State: order.State(ev.StateThere), ESIMs: ev.ESIMs, Total: ev.Total}
+}
+
+// weighFailed: the supplier shows the order, and that it came to nothing.
+func (j judge) weighFailed(cur order.Record, ev wire.Evidence) (order.Record, effect) {
+	switch cur.State {
+	case order.Intent, order.Unknown, order.Placed:
+		return j.there(cur, placementOf(ev), ev.Source), effectMoves
+	case order.Fulfilled:
+		return cur, effectContradicts
+	}
+	return cur, effectNone // waiting and settled agree with it; held needs the person
+}
+
+// weighMissing: someone looked and did not find the order. Orderer counts its own
+// looks, whose time it knows: another's moves nothing, but may contradict.
+func (j judge) weighMissing(cur order.Record, ev wire.Evidence) (order.Record, effect) {
+	switch cur.State {
+	case order.Placed, order.Fulfilled:
+		return cur, effectContradicts
+	}
+	return cur, effectNone
+}
+
+// ruled is an order as a person decided it.
+func (j judge) ruled(cur order.Record, ev wire.Evidence) (order.Record, effect) {
+	if cur.State.Settled() {
+		if ev.StateThere == string(order.Refunded) && cur.State == order.Fulfilled {
+			r := j.there(cur, placementOf(ev), order.EvidencePerson)
+			r.Reason = ruling(ev)
+			return r, effectMoves
+		}
+		return cur, effectContradicts
+	}
+	switch ev.Certainty {
+	case order.CertainPlaced:
+		r := j.there(cur, placementOf(ev), order.EvidencePerson)
+		if !order.CanMove(cur.State, r.State) {
+			return cur, effectNone
+		}
+		r.Reason = ruling(ev)
+		return r, effectMoves
+	case order.CertainNotPlaced:
+		r := j.reject(j.next(cur), &order.Error{Kind: string(supplier.Refused), Code: "(person)", Message: "not placed: " + ev.Reason})
+		r.Evidence, r.Reason = order.EvidencePerson, ruling(ev)
+		return r, effectMoves
+	}
+	r := j.hold(j.next(cur), order.CertainUnknown, ruling(ev))
+	r.Evidence = order.EvidencePerson
+	return r, effectMoves
+}
+
+// ruling is who decided, and why, for the audit.
+func ruling(ev wire.Evidence) string {
+	if ev.Actor == "" {
+		return ev.Reason
+	}
+	return ev.Actor + ": " + ev.Reason
+}
+
+// handleEvidence takes in what a reconciler or a person learnt about an order.
+func (w *Worker) handleEvidence(ctx context.Context, msg message) bus.Verdict {
+	ev, _, err := wire.DecodeEvidence(msg.Data())
+	if err != nil {
+		return bus.Dead(wire.ReasonOf(err), err)
+	}
+	if want := bus.SubjectEvidence(ev.Supplier, ev.OrderID); msg.Subject() != want {
+		return bus.Dead(wire.ReasonMismatch, fmt.Errorf("published on %s, and its body belongs on %s", msg.Subject(), want))
+	}
+	return w.take(ctx, ev)
+}
+
+// handleNotification takes in a notification of packages bought or refunded. That
+// it is the supplier's was verified before it came onto the bus.
+func (w *Worker) handleNotification(ctx context.Context, msg message) bus.Verdict {
+	supplierName, accountName, event, ok := bus.WebhookOf(msg.Subject())
+	if !ok || supplierName != order.EIOTCLUB || !ofOrders[event] {
+		return bus.Done()
+	}
+	env, err := wire.ParseEnvelope(msg.Data())
+	if err != nil {
+		return bus.Dead(wire.ReasonOf(err), err)
+	}
+	n, err := eiotclub.ParseNotification(env.Data)
+	if err != nil {
+		return bus.Done() // signed and kept, and of a form that says nothing of an order
+	}
+	at := n.Timestamp
+	if at.IsZero() {
+		at = env.Time
+	}
+	verdict := bus.Done()
+	for _, o := range n.Orders() {
+		if !order.ValidID(o.OutTradeNo) {
+			continue // bought by other means than our orders
+		}
+		v := w.take(ctx, wire.Evidence{OrderID: o.OutTradeNo, Supplier: supplierName, Account: accountName, Source: order.EvidenceNotification,
+			Certainty: order.CertainPlaced, SupplierOrderID: o.SupplierOrderID, StateThere: string(o.State), ObservedAt: at})
+		if !v.IsDone() {
+			verdict = v // the whole notification comes again: the rest is known by then
+		}
+	}
+	return verdict
+}
+
+// ofOrders are the notifications that speak of orders by our id.
+var ofOrders = map[string]bool{
+	eiotclub.EventSubPkgList: true, eiotclub.EventPkgEffective: true, eiotclub.EventPkgQuantityList: true, eiotclub.EventRefund: true,
+	eiotclub.EventCloudSubPkgList: true, eiotclub.EventCloudPkgActivate: true, eiotclub.EventCloudPkgDeactivate: true, eiotclub.EventCloudRefund: true,
+}
+
+// take applies one piece of evidence to its order.
+func (w *Worker) take(ctx context.Context, ev wire.Evidence) bus.Verdict {
+	cur, found, err := w.ledger.Get(ctx, ev.OrderID)
+	if err != nil {
+		return w.hindered("evidence", err)
+	}
+	count := func(e effect) { w.m.evidence.WithLabelValues(ev.Supplier, string(ev.Source), string(e)).Inc() }
+	if !found || cur.Supplier != ev.Supplier || cur.Account != ev.Account {
+		count(effectNone) // not an order of ours; the reconciler compares the books
+		return bus.Done()
+	}
+	a, ok := w.account(cur.Supplier, cur.Account)
+	if !ok {
+		return bus.Dead(wire.ReasonUnknownAccount, fmt.Errorf("supplier %s has no account %s in our configuration", cur.Supplier, cur.Account))
+	}
+	if ev.Source == order.EvidencePerson && ev.Certainty == order.CertainNotPlaced && ev.SendAgain {
+		return w.sendAgain(ctx, a, cur, ev)
+	}
+	r, e := w.judge(a, &cur.Record).weigh(cur.Record, ev)
+	count(e)
+	switch e {
+	case effectNone:
+		return bus.Done()
+	case effectLater:
+		return bus.Again(time.Second)
+	case effectContradicts:
+		return bus.Dead(wire.ReasonConflict, fmt.Errorf("order %s is %s as %q; %s says %s %q as %q", cur.OrderID, cur.State, cur.SupplierOrderID,
+			ev.Source, ev.Certainty, ev.StateThere, ev.SupplierOrderID))
+	}
+	next, err := w.append(ctx, cur, r)
+	if err != nil {
+		return w.hindered("evidence", err)
+	}
+	// If we die here: the evidence comes again and is known; the sweep finds the
+	// settled order in the index and removes it.
+	if err := w.afterMove(ctx, a, next); err != nil {
+		return w.hindered("evidence", err)
+	}
+	return bus.Done()
+}
+
+// sendAgain is a person's word that an order was not placed and is to be bought.
+func (w *Worker) sendAgain(ctx context.Context, a *account, cur ledger.Entry, ev wire.Evidence) bus.Verdict {
+	if cur.State != order.Held {
+		return bus.Dead(wire.ReasonConflict, fmt.Errorf("order %s is %s: only a held order is sent again by a person", cur.OrderID, cur.State))
+	}
+	// A person's word is as certain as a refusal: eSIMfly gets a new request id.
+	cur.InDoubt, cur.Reason, cur.Round = false, ruling(ev), cur.Round+1
+	next, due, err := w.place(ctx, a, cur)
+	if err != nil {
+		return w.hindered("evidence", err)
+	}
+	if next.Seq == cur.Seq {
+		return bus.Again(min(30*time.Second, max(time.Second, due.Sub(w.now())))) // a gate is shut for now
+	}
+	if err := w.afterMove(ctx, a, next); err != nil {
+		return w.hindered("evidence", err)
+	}
+	return bus.Done()
+}
+
+// afterMove brings the index in line with an order that was moved outside of the
+// queue.
+func (w *Worker) afterMove(ctx context.Context, a *account, next ledger.Entry) error {
+	if next.State.Settled() {
+		return w.ledger.Unguard(ctx, next.OrderID)
+	}
+	return w.guard(ctx, next, w.due(a, next.Record))
+}
+
+// late is what becomes of the outcome of a call whose order was moved meanwhile.
+func (w *Worker) late(ctx context.Context, a *account, r order.Record) (ledger.Entry, error) {
+	cur, found, err := w.ledger.Get(ctx, r.OrderID)
+	if err != nil || !found {
+		return cur, errors.Join(ledger.ErrMoved, err)
+	}
+	if r.Certainty != order.CertainPlaced {
+		return cur, nil // it says nothing that the order's new state does not know better
+	}
+	if cur.State == order.Intent || cur.State == order.Unknown || cur.State == order.Waiting || cur.State == order.Held || cur.State == order.Placed {
+		p := supplier.Placement{SupplierOrderID: r.SupplierOrderID, SupplierOrderNumber: r.SupplierOrderNumber, State: r.State, ESIMs: r.ESIMs, Total: r.Total, Balance: r.Balance}
+		next := w.judge(a, &cur.Record).there(cur.Record, p, r.Evidence)
+		if next.State == cur.State {
+			return cur, nil
+		}
+		return w.append(ctx, cur, next)
+	}
+	if cur.Certainty == order.CertainPlaced && (cur.SupplierOrderID == r.SupplierOrderID || r.SupplierOrderID == "") {
+		return cur, nil
+	}
+	return cur, w.contradiction(ctx, cur.Record, r)
+}
+
+// contradiction sets what cannot become an event any more aside, for a person.
+func (w *Worker) contradiction(ctx context.Context, cur, r order.Record) error {
+	w.m.evidence.WithLabelValues(r.Supplier, string(r.Evidence), string(effectContradicts)).Inc()
+	data, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	cause := fmt.Errorf("order %s is %s as %q, and a call's answer says %s as %q", cur.OrderID, cur.State, cur.SupplierOrderID, r.State, r.SupplierOrderID)
+	w.log.Error("contradicting answer", "order", cur.OrderID, "error", cause)
+	return w.bus.DeadBytes(ctx, bus.DeadLetter{Stream: bus.StreamOrderEvents, Subject: bus.SubjectOrderEvent(r.OrderID, r.Supplier, string(r.State)),
+		Data: data, Reason: wire.ReasonConflict, Cause: cause, Attempts: "1", MsgID: "late:" + r.OrderID + ":" + r.SupplierOrderID})
+}

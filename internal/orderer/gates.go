@@ -1,0 +1,272 @@
+package orderer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/simline/simline/internal/ledger"
+	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/supplier"
+)
+
+// What a waiting order waits for, beside the kinds of refusals.
+const (
+	forSwitch  = "switch"
+	forBreaker = "breaker"
+	forBudget  = "budget"
+	forSpend   = "spend_limit"
+)
+
+// shut is a gate that keeps an order from being sent: for good, or until a moment.
+type shut struct {
+	state order.State // Rejected, Expired, Cancelled; empty: wait
+	why   string
+	until time.Time
+	err   *order.Error
+}
+
+func waits(why string, until time.Time) *shut { return &shut{why: why, until: until} }
+
+// gates are asked before money moves; the first that is shut decides. They cost
+// nothing, or little, before they cost a call. A nil shut and nil error: go.
+func (w *Worker) gates(ctx context.Context, a *account, cur *order.Record) (*shut, error) {
+	now := w.now()
+	switch {
+	case cur.CancelRequested:
+		return &shut{state: order.Cancelled, why: "cancel"}, nil
+	case cur.Request.ExpiresAt != nil && !now.Before(*cur.Request.ExpiresAt):
+		return &shut{state: order.Expired, why: "expires_at"}, nil
+	case w.switches.noSpend(a.Supplier):
+		return waits(forSwitch, now.Add(w.cfg.Sweep)), nil
+	}
+	if until, closed := a.stop(); closed {
+		return &shut{why: string(supplier.Setup), until: until, err: cur.Error}, nil
+	}
+	price, s, err := w.priceGate(ctx, a, cur)
+	if s != nil || err != nil {
+		return s, err
+	}
+	if s, err := w.budgetGate(ctx, a); s != nil || err != nil {
+		return s, err
+	}
+	return w.spendGate(ctx, a, cur, price) // last: it takes something that an intent must follow
+}
+
+// budgetGate takes one call out of the account's budget.
+func (w *Worker) budgetGate(ctx context.Context, a *account) (*shut, error) {
+	until, err := a.budget.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !until.IsZero() {
+		return waits(forBudget, until), nil
+	}
+	return nil, nil
+}
+
+// priceGate holds the order to its max_total, and the account to the money that
+// it has. Where neither matters, nor a daily limit, no price is asked for.
+func (w *Worker) priceGate(ctx context.Context, a *account, cur *order.Record) (order.Money, *shut, error) {
+	fundsAt, short := a.noFunds()
+	if short && w.now().Before(fundsAt) {
+		return order.Money{}, waits(string(supplier.NoFunds), fundsAt), nil
+	}
+	needed := cur.Request.MaxTotal != nil || w.needsSpend(a, cur)
+	if !needed && !short {
+		return order.Money{}, nil, nil
+	}
+	price, s, err := w.price(ctx, a, cur)
+	if err != nil || s != nil && (needed || s.state == "") {
+		return price, s, err
+	}
+	if limit := cur.Request.MaxTotal; limit != nil {
+		over, err := price.Cmp(*limit)
+		if err != nil {
+			return price, rejects("currency", fmt.Sprintf("max_total is in %s, the price in %s", limit.Currency, price.Currency)), nil
+		}
+		if over > 0 {
+			return price, rejects("max_total", fmt.Sprintf("costs %s, at most %s", price, limit)), nil
+		}
+	}
+	if short {
+		s, err = w.fundsGate(ctx, a, price, s == nil)
+	}
+	return price, s, err
+}
+
+func rejects(code, message string) *shut {
+	return &shut{state: order.Rejected, why: code, err: &order.Error{Kind: string(supplier.Price), Code: code, Message: message}}
+}
+
+// price asks what the order would cost now.
+func (w *Worker) price(ctx context.Context, a *account, cur *order.Record) (order.Money, *shut, error) {
+	var price order.Money
+	if s, err := w.budgetGate(ctx, a); s != nil || err != nil {
+		return price, s, err
+	}
+	err := a.call(ctx, func(ctx context.Context) (err error) {
+		price, err = a.Client.Price(ctx, cur.Request)
+		return err
+	})
+	switch {
+	case err == nil:
+		return price, nil, nil
+	case errors.Is(err, errBreaker):
+		return price, waits(forBreaker, w.now().Add(breakerPause)), nil
+	case errors.Is(err, supplier.ErrNoPrice):
+		return price, rejects("price_unknown", "the supplier tells no price for it"), nil
+	}
+	e := supplier.AsError("price", err)
+	if e.Kind == supplier.Refused {
+		return price, &shut{state: order.Rejected, why: e.Code, err: errorOf(e)}, nil
+	}
+	// No price is no reason to guess, and nothing was placed.
+	j := w.judge(a, cur)
+	return price, &shut{why: string(e.Kind), until: w.now().Add(max(j.backoff(2), e.RetryAfter)), err: errorOf(e)}, nil
+}
+
+// fundsGate lets an order of an account that was short of money through once the
+// balance covers its price; where either cannot be had, it may try.
+func (w *Worker) fundsGate(ctx context.Context, a *account, price order.Money, priceKnown bool) (*shut, error) {
+	again := w.now().Add(w.cfg.WaitMin)
+	a.setFunds(again) // the others wait while this one asks
+	var balance order.Money
+	err := a.call(ctx, func(ctx context.Context) (err error) {
+		balance, err = a.Client.Balance(ctx)
+		return err
+	})
+	if err != nil || !priceKnown {
+		return nil, nil
+	}
+	a.sawBalance(&balance)
+	if less, err := balance.Cmp(price); err == nil && less < 0 {
+		return waits(string(supplier.NoFunds), again), nil
+	}
+	a.setFunds(time.Time{})
+	return nil, nil
+}
+
+// shutOut is what becomes of an order at a shut gate: the next record, or nil if
+// it stays as it is until the moment.
+func (j judge) shutOut(cur order.Record, s *shut) (*order.Record, time.Time) {
+	wait := s.state == ""
+	r := j.next(cur)
+	r.Error = s.err
+	switch cur.State {
+	case order.Begin, order.Waiting:
+		switch {
+		case wait && cur.State == order.Waiting && cur.WaitingFor == s.why:
+			return nil, s.until // nothing new: no event
+		case wait:
+			r = j.wait(r, s.why, s.until)
+		case s.state == order.Cancelled && cur.State == order.Begin:
+			r = j.reject(r, &order.Error{Kind: string(supplier.Refused), Code: "(cancelled)", Message: cur.Reason})
+		default:
+			r.State, r.Certainty = s.state, order.CertainNotPlaced
+			if s.state != order.Rejected {
+				r.Error = cur.Error
+			}
+		}
+	case order.Unknown:
+		switch {
+		case wait:
+			return nil, s.until
+		case cur.InDoubt:
+			r.Error = cur.Error
+			r = j.hold(r, order.CertainUnknown, "it may have been placed, and is not sent again: "+s.why)
+		default:
+			e := s.err
+			if e == nil {
+				e = &order.Error{Kind: string(supplier.Refused), Code: "(" + s.why + ")", Message: "not placed, and not tried again: " + s.why}
+			}
+			r = j.reject(r, e)
+			r.Evidence = order.EvidenceLookup
+		}
+	default: // Held, sent again by a person
+		if wait {
+			return nil, s.until
+		}
+		r = j.reject(r, &order.Error{Kind: string(supplier.Refused), Code: "(" + s.why + ")", Message: "not sent again: " + s.why})
+		r.Evidence = order.EvidencePerson
+	}
+	return &r, time.Time{}
+}
+
+// errCardBusy: another order for the same card is in flight.
+var errCardBusy = errors.New("another order for the same card is in flight")
+
+// place sends an order: gates, card, intent, call, outcome. It is the only path
+// to a supplier's purchase. cur's record may be ahead of its event by what a look
+// has proved; the event's sequence is what the intent must follow.
+func (w *Worker) place(ctx context.Context, a *account, cur ledger.Entry) (ledger.Entry, time.Time, error) {
+	counted := cur.SpendReserved
+	s, err := w.gates(ctx, a, &cur.Record)
+	if err != nil {
+		return cur, time.Time{}, err
+	}
+	if s != nil {
+		w.m.closed.WithLabelValues(a.Supplier, s.why).Inc()
+		return w.shutOut(ctx, a, cur, s)
+	}
+	unlock, err := w.cards.lock(ctx, cur.Request.Object(), w.cfg.stale())
+	var next ledger.Entry
+	if err == nil {
+		next, err = w.send(ctx, a, cur)
+		unlock(ctx)
+	}
+	if (errors.Is(err, ledger.ErrMoved) || errors.Is(err, errCardBusy) || errors.Is(err, errBreaker)) && counted == nil {
+		w.unspend(ctx, a, cur.Record) // counted just now, and no intent followed
+		cur.SpendReserved, cur.SpendDay = nil, ""
+	}
+	if errors.Is(err, errBreaker) {
+		return w.shutOut(ctx, a, cur, waits(forBreaker, w.now().Add(breakerPause)))
+	}
+	return next, w.due(a, next.Record), err
+}
+
+func (w *Worker) shutOut(ctx context.Context, a *account, cur ledger.Entry, s *shut) (ledger.Entry, time.Time, error) {
+	r, until := w.judge(a, &cur.Record).shutOut(cur.Record, s)
+	if r == nil {
+		return cur, until, nil
+	}
+	next, err := w.append(ctx, cur, *r)
+	return next, w.due(a, next.Record), err
+}
+
+// send makes one purchase: the intent is durable before the call, and the outcome
+// follows it.
+func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry) (ledger.Entry, error) {
+	done, err := a.breaker.Allow()
+	if err != nil {
+		return cur, errBreaker
+	}
+	start := time.Now()
+	j := w.judge(a, &cur.Record)
+	intent, err := w.append(ctx, cur, j.intend(cur.Record, a.Client.RequestID(cur.OrderID, cur.Round), a.seenBalance()))
+	// If we die here: the intent stands and nothing was sent. Whoever takes the
+	// order up cannot know that, and looks first.
+	if err != nil {
+		done(nil)
+		return cur, err
+	}
+	// The call follows at once or not at all: past this moment another worker may
+	// have taken the order up, looked, and gone on.
+	left := w.cfg.Timeout - time.Since(start)
+	if left < w.cfg.Timeout/2 {
+		done(nil)
+		return intent, errTooLate
+	}
+	call, cancel := context.WithTimeout(ctx, left)
+	defer cancel()
+	placement, err := a.Client.Place(call, supplier.Purchase{Request: cur.Request, Round: intent.Round})
+	done(a.learn(err))
+	a.sawBalance(placement.Balance)
+	// If we die here: the intent stands, and the supplier may have the order. A look
+	// finds it, or a safe repeat does.
+	return w.outcome(ctx, a, intent, w.judge(a, &intent.Record).verdict(intent.Record, placement, err))
+}
+
+// errTooLate: the intent took so long to store that its call was not made.
+var errTooLate = errors.New("the intent took too long to store, the call was not made")

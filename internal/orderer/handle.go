@@ -1,0 +1,192 @@
+package orderer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/ledger"
+	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/wire"
+)
+
+const reasonMaxDeliveries = wire.ReasonMaxDeliveries
+
+// handle is orderer's line: one request from the queue until its order is settled,
+// or guarded by the index of open orders.
+func (w *Worker) handle(ctx context.Context, msg message) bus.Verdict {
+	if isCancel(msg.Subject()) {
+		return w.handleCancel(ctx, msg)
+	}
+	req, trace, err := w.read(msg) // schema check
+	if err != nil {
+		return bus.Dead(wire.ReasonOf(err), err)
+	}
+	a, ok := w.account(req.Supplier, req.Account)
+	if !ok {
+		return bus.Dead(wire.ReasonUnknownAccount, fmt.Errorf("supplier %s has no account %s in our configuration", req.Supplier, req.Account))
+	}
+	cur, err := w.find(ctx, req, trace, deliveries(msg) > 1) // ledger: what is known of it
+	var wireErr *wire.Error
+	if errors.As(err, &wireErr) {
+		return bus.Dead(wireErr.Reason, wireErr)
+	}
+	if err != nil {
+		return w.hindered("find", err)
+	}
+	next, due, err := w.advance(ctx, a, cur) // gates → ledger: intent → Place → ledger: outcome, or a look
+	if errors.Is(err, ledger.ErrMoved) && cur.Seq == 0 {
+		return bus.Again(0) // it was there already: come back and read it
+	}
+	if err != nil {
+		return w.hindered("advance", err)
+	}
+	if !due.IsZero() {
+		// If we die before this: the message comes again and finds the event.
+		if err := w.guard(ctx, next, due); err != nil {
+			return w.hindered("guard", err)
+		}
+		// If we die here: the entry guards the order, and so does the message, which
+		// comes again and finds both.
+	}
+	return bus.Done()
+}
+
+// read decodes a request and holds its subject against its body.
+func (w *Worker) read(msg message) (order.Request, string, error) {
+	req, meta, err := wire.DecodeRequest(msg.Data())
+	if err != nil {
+		return req, "", err
+	}
+	if want := bus.SubjectRequest(req.Supplier, req.Product); msg.Subject() != want {
+		if product, ok := strings.CutPrefix(msg.Subject(), bus.SubjectRequest(req.Supplier, "")); ok && !knownProduct(req.Supplier, product) {
+			return req, "", &wire.Error{Reason: wire.ReasonUnknownProduct, Text: fmt.Sprintf("supplier %s has no product %.40q, which the subject names", req.Supplier, product)}
+		}
+		return req, "", &wire.Error{Reason: wire.ReasonMismatch, Text: fmt.Sprintf("published on %s, and its body belongs on %s", msg.Subject(), want)}
+	}
+	return req, meta.TraceParent, nil
+}
+
+func knownProduct(supplier, product string) bool {
+	for _, p := range order.Products(supplier) {
+		if p == product {
+			return true
+		}
+	}
+	return false
+}
+
+// find is what is known of a request's order: its last event, or a beginning if
+// there is none. The ledger is read only if there may be something: a request
+// that comes for the first time is new, and if it is not, the append says so.
+func (w *Worker) find(ctx context.Context, req order.Request, trace string, again bool) (ledger.Entry, error) {
+	hash := req.Hash()
+	fresh := ledger.Entry{Trace: trace, Record: order.Record{OrderID: req.OrderID, Supplier: req.Supplier, Product: req.Product,
+		Account: req.Account, Request: req, RequestHash: hash, AcceptedAt: w.now().UTC()}}
+	if !again {
+		return fresh, nil
+	}
+	cur, found, err := w.ledger.Get(ctx, req.OrderID)
+	if err != nil {
+		return cur, fmt.Errorf("read order %s: %w", req.OrderID, err)
+	}
+	if !found {
+		return fresh, nil
+	}
+	if cur.RequestHash != hash {
+		return cur, &wire.Error{Reason: wire.ReasonConflict, Text: fmt.Sprintf("order %s was requested before with another body; the first one stands, %s", req.OrderID, cur.State)}
+	}
+	return cur, nil
+}
+
+// errUnderWay: a call of another worker may be under way for this order.
+var errUnderWay = errors.New("a call for this order may be under way")
+
+// advance does what is to be done with an order now. It returns the order after
+// it and when something is to be done next: zero once it is settled.
+func (w *Worker) advance(ctx context.Context, a *account, cur ledger.Entry) (ledger.Entry, time.Time, error) {
+	next, due, err := w.step(ctx, a, cur)
+	// What is unknown with a look due at once, a duplicate refusal, is looked at now.
+	if err == nil && next.Seq != cur.Seq && next.State == order.Unknown && !due.After(w.now()) {
+		return w.step(ctx, a, next)
+	}
+	return next, due, err
+}
+
+func (w *Worker) step(ctx context.Context, a *account, cur ledger.Entry) (ledger.Entry, time.Time, error) {
+	switch {
+	case cur.State.Settled():
+		return cur, time.Time{}, nil
+	case cur.State == order.Begin:
+		return w.place(ctx, a, cur)
+	case cur.NotBefore != nil && cur.NotBefore.After(w.now()) && !w.expired(cur.Record):
+		return cur, *cur.NotBefore, nil // not yet: whoever has the message hands it to the index
+	case cur.State == order.Waiting, cur.State == order.Unknown && !cur.InDoubt:
+		return w.place(ctx, a, cur)
+	case cur.State == order.Intent && w.now().Before(cur.LastSentAt.Add(w.cfg.stale())):
+		return cur, time.Time{}, errUnderWay
+	}
+	return w.look(ctx, a, cur)
+}
+
+func (w *Worker) expired(r order.Record) bool {
+	return r.State == order.Waiting && r.Request.ExpiresAt != nil && !w.now().Before(*r.Request.ExpiresAt)
+}
+
+// outcome writes what became of a call. If the order was moved meanwhile, by
+// evidence or by a worker that thought us dead, what we know is evidence too.
+func (w *Worker) outcome(ctx context.Context, a *account, intent ledger.Entry, r order.Record) (ledger.Entry, error) {
+	reserved := r
+	if r.Certainty == order.CertainNotPlaced {
+		r.SpendReserved, r.SpendDay = nil, ""
+	}
+	next, err := w.append(ctx, intent, r)
+	if errors.Is(err, ledger.ErrMoved) {
+		return w.late(ctx, a, r)
+	}
+	if err == nil && r.Certainty == order.CertainNotPlaced {
+		// If we die here: the amount stays counted for the day. Nothing is bought twice.
+		w.unspend(ctx, a, reserved)
+	}
+	return next, err
+}
+
+// guard enters an order that leaves the queue unsettled into the index.
+func (w *Worker) guard(ctx context.Context, cur ledger.Entry, due time.Time) error {
+	return w.ledger.Guard(ctx, openEntry(cur.Record, due))
+}
+
+func openEntry(r order.Record, due time.Time) ledger.Open {
+	return ledger.Open{OrderID: r.OrderID, Supplier: r.Supplier, Account: r.Account, State: r.State,
+		WaitingFor: r.WaitingFor, Due: due, ExpiresAt: r.Request.ExpiresAt}
+}
+
+// due is when something is to be done with an order again; zero if it is settled.
+func (w *Worker) due(a *account, r order.Record) time.Time {
+	now := w.now()
+	switch {
+	case r.State.Settled():
+		return time.Time{}
+	case r.State == order.Intent:
+		return r.LastSentAt.Add(w.cfg.stale())
+	case r.State == order.Held:
+		return now.Add(heldInterval)
+	case r.State == order.Placed && r.NotBefore != nil && !r.NotBefore.After(now):
+		// Followed less often the longer it takes.
+		every := w.judge(a, &r).fulfilInterval()
+		return now.Add(min(max(every, now.Sub(r.At)/4), max(every, maxFulfilInterval)))
+	case r.NotBefore != nil:
+		return *r.NotBefore
+	}
+	return now
+}
+
+const (
+	// heldInterval is how often a held order is looked at, for proof that it was placed.
+	heldInterval = 15 * time.Minute
+	// maxFulfilInterval is how rarely a placed order is looked at in the end.
+	maxFulfilInterval = 15 * time.Minute
+)

@@ -1,0 +1,254 @@
+package orderer
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/supplier"
+)
+
+// judge turns facts about an order into its next record. It is pure: what it
+// needs to know is in it, and nothing is done by it.
+type judge struct {
+	now        time.Time
+	rules      supplier.Rules
+	timing     Timing
+	outOfStock string
+	jitter     float64 // 0 to 1
+}
+
+// next begins the record that follows cur: what belongs to cur's state alone goes.
+func (j judge) next(cur order.Record) order.Record {
+	r := cur
+	r.At, r.NotBefore, r.WaitingFor, r.Error, r.Reason, r.Evidence = j.now, nil, "", nil, "", order.EvidenceNone
+	return r
+}
+
+// intend is the record to be durable before a call that may spend money.
+func (j judge) intend(cur order.Record, requestID string, balance *order.Money) order.Record {
+	r := j.next(cur)
+	r.State, r.Certainty = order.Intent, order.CertainUnknown
+	if cur.State == order.Unknown && !cur.InDoubt {
+		r.Evidence = order.EvidenceLookup // it proved that nothing was placed so far
+	}
+	if cur.State == order.Held {
+		r.Evidence, r.Reason = order.EvidencePerson, cur.Reason
+	}
+	r.Attempt++
+	r.Looks = 0
+	if r.SupplierRequestID != requestID {
+		r.SupplierRequestID, r.Refused = requestID, false
+	}
+	now := j.now
+	r.LastSentAt = &now
+	if cur.InDoubt {
+		r.Resends++
+	} else {
+		// Whatever was sent before certainly placed nothing.
+		r.FirstSentAt, r.Resends = &now, 0
+	}
+	if r.BalanceBefore == nil {
+		r.BalanceBefore = balance
+	}
+	return r
+}
+
+// there is an order that the supplier has, by whatever proves it.
+func (j judge) there(cur order.Record, p supplier.Placement, evidence order.Evidence) order.Record {
+	r := j.next(cur)
+	r.Certainty, r.Evidence, r.InDoubt, r.Looks = order.CertainPlaced, evidence, false, 0
+	if p.SupplierOrderID != "" {
+		r.SupplierOrderID = p.SupplierOrderID
+	}
+	if p.SupplierOrderNumber != "" {
+		r.SupplierOrderNumber = p.SupplierOrderNumber
+	}
+	r.ESIMs = mergeESIMs(r.ESIMs, p.ESIMs)
+	if p.Total != nil {
+		r.Total = p.Total
+	}
+	if p.Balance != nil {
+		r.Balance = p.Balance
+	}
+	switch {
+	case p.State == order.Rejected:
+		r.State, r.Certainty = order.Rejected, order.CertainNotPlaced
+		r.Error = &order.Error{Kind: string(supplier.Refused), Code: "(failed)", Message: "the supplier gave the order up"}
+	case r.SupplierOrderID == "":
+		return j.hold(r, order.CertainPlaced, "the supplier has the order, and under what id is not known")
+	case p.State == order.Refunded && order.CanMove(cur.State, order.Refunded):
+		r.State = order.Refunded
+	case p.State == order.Refunded:
+		r.State = order.Placed // first what was bought; the next look finds the refund
+		now := j.now
+		r.NotBefore = &now
+	case p.State == order.Fulfilled:
+		r.State = order.Fulfilled
+	default:
+		r.State = order.Placed
+		r.NotBefore = j.in(j.fulfilInterval())
+	}
+	return r
+}
+
+// mergeESIMs keeps what was known of each eSIM unless there is something newer.
+func mergeESIMs(old, new []order.ESIM) []order.ESIM {
+	if len(new) < len(old) || len(new) == 0 {
+		return old
+	}
+	out := slices.Clone(new)
+	for i := range min(len(old), len(out)) {
+		o, n := old[i], &out[i]
+		if n.ICCID != "" && o.ICCID != "" && n.ICCID != o.ICCID {
+			continue
+		}
+		keep(&n.ICCID, o.ICCID)
+		keep(&n.ActivationCode, o.ActivationCode)
+		keep(&n.QRCodeURL, o.QRCodeURL)
+		keep(&n.AppleInstallURL, o.AppleInstallURL)
+		keep(&n.Status, o.Status)
+	}
+	return out
+}
+
+func keep(field *string, old string) {
+	if *field == "" {
+		*field = old
+	}
+}
+
+// hold stops an order for a person, who is told why.
+func (j judge) hold(cur order.Record, certainty order.Certainty, why string) order.Record {
+	r := cur
+	r.At, r.NotBefore, r.WaitingFor = j.now, nil, ""
+	r.State, r.Certainty, r.Reason = order.Held, certainty, why
+	return r
+}
+
+// unknown is an order that may have been placed: it is looked at before anything
+// else is done with it.
+func (j judge) unknown(r order.Record, look time.Duration) order.Record {
+	r.State, r.Certainty, r.InDoubt = order.Unknown, order.CertainUnknown, true
+	r.NotBefore = j.in(look)
+	return r
+}
+
+// wait is an order that was certainly not placed and is tried again.
+func (j judge) wait(r order.Record, reason string, until time.Time) order.Record {
+	r.State, r.Certainty, r.InDoubt = order.Waiting, order.CertainNotPlaced, false
+	r.WaitingFor, r.NotBefore = reason, &until
+	return r
+}
+
+// reject ends an order that was certainly not placed.
+func (j judge) reject(r order.Record, e *order.Error) order.Record {
+	r.State, r.Certainty, r.InDoubt, r.Error = order.Rejected, order.CertainNotPlaced, false, e
+	return r
+}
+
+// backoff is the wait after attempt number n: doubled each time, with jitter so
+// that what was refused together does not come back together.
+func (j judge) backoff(n int) time.Duration {
+	d := j.timing.WaitMin
+	for i := 1; i < n && d < j.timing.WaitMax; i++ {
+		d *= 2
+	}
+	d = min(d, j.timing.WaitMax)
+	return d + time.Duration(j.jitter*0.2*float64(d))
+}
+
+func (j judge) in(d time.Duration) *time.Time {
+	t := j.now.Add(d)
+	return &t
+}
+
+func (j judge) settle() time.Duration {
+	if j.timing.Settle > 0 {
+		return j.timing.Settle
+	}
+	return j.rules.Settle
+}
+
+func (j judge) lookInterval() time.Duration {
+	if j.timing.LookInterval > 0 {
+		return j.timing.LookInterval
+	}
+	return j.rules.LookInterval
+}
+
+func (j judge) fulfilInterval() time.Duration {
+	if j.timing.LookInterval > 0 {
+		return j.timing.LookInterval
+	}
+	return j.rules.FulfilInterval
+}
+
+// settled says whether "not found" may be believed by now.
+func (j judge) settled(r order.Record) bool {
+	return r.LastSentAt == nil || !j.now.Before(r.LastSentAt.Add(j.settle()))
+}
+
+// sighted is the outcome of a look that found the order.
+func (j judge) sighted(cur order.Record, s supplier.Sighting) order.Record {
+	seen := cur.Logged(order.Look{At: j.now, Where: s.Where, Said: "found"})
+	r := j.there(seen, s.Placement, order.EvidenceLookup)
+	if len(s.Mismatch) > 0 && (cur.State == order.Unknown || cur.State == order.Intent) {
+		return j.hold(r, order.CertainUnknown, fmt.Sprintf("the order under our id there is another: %v", s.Mismatch))
+	}
+	return r
+}
+
+// notSeen is the outcome of a look that did not find the order. proven says that
+// it has been heard often and late enough: the order was not placed.
+func (j judge) notSeen(cur order.Record, where string) (r order.Record, proven bool) {
+	r = cur.Logged(order.Look{At: j.now, Where: where, Said: "not_found"})
+	r.At, r.Evidence, r.Reason = j.now, order.EvidenceLookup, ""
+	if j.settled(cur) {
+		r.Looks++
+	}
+	if r.Looks >= max(1, j.rules.Looks) {
+		if cur.Error != nil && cur.Error.Kind == string(supplier.Exists) {
+			return j.hold(r, order.CertainUnknown, "the supplier says that the order exists already, and no look finds it"), false
+		}
+		if cur.State != order.Intent {
+			r.InDoubt = false
+			return r, true
+		}
+		r.Looks-- // the next look concludes: an intent becomes unknown first
+	}
+	return j.unknown(r, j.lookInterval()), false
+}
+
+// notTold is the outcome of a look that got no answer.
+func (j judge) notTold(cur order.Record, where string, err error) order.Record {
+	e := supplier.AsError(where, err)
+	r := cur.Logged(order.Look{At: j.now, Where: e.Op, Said: "error: " + string(e.Kind) + " " + e.Code})
+	r.At = j.now
+	r.Evidence = order.EvidenceNone
+	return j.unknown(r, max(j.lookInterval(), e.RetryAfter))
+}
+
+// canResend says whether the same call again cannot buy twice, and may still tell
+// something: the only question that some suppliers answer.
+func (j judge) canResend(r order.Record) bool {
+	if !j.rules.RepeatSafe || r.Resends >= max(1, j.rules.Looks) || r.FirstSentAt == nil {
+		return false
+	}
+	return j.rules.RepeatWindow == 0 || j.now.Before(r.FirstSentAt.Add(j.rules.RepeatWindow))
+}
+
+// unanswerable holds an order that no look and no safe repeat can settle.
+func (j judge) unanswerable(cur order.Record) order.Record {
+	r := j.next(cur)
+	r.Error = cur.Error
+	if cur.Error == nil || cur.Error.Kind != string(supplier.Exists) {
+		return j.hold(r, order.CertainUnknown, "it may have been placed, and the supplier offers no way to find out")
+	}
+	r.Evidence = order.EvidenceDuplicate
+	if cur.Refused && j.rules.RefusalBurnsID {
+		return j.hold(r, order.CertainUnknown, "the supplier says that the order exists already, which an earlier refusal may have caused")
+	}
+	return j.hold(r, order.CertainPlaced, "the supplier has the order, and does not tell its details")
+}

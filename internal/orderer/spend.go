@@ -1,0 +1,103 @@
+package orderer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/shopspring/decimal"
+
+	"github.com/simline/simline/internal/order"
+)
+
+// day is the UTC day that a moment's spending counts against.
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+func spendKey(a *account, day string) string {
+	return "spend." + a.Supplier + "." + a.Name + "." + day
+}
+
+// needsSpend says whether the order must be counted against today's limit.
+func (w *Worker) needsSpend(a *account, cur *order.Record) bool {
+	return a.DailyLimit != nil && (cur.SpendReserved == nil || cur.SpendDay != day(w.now()))
+}
+
+// spendGate counts the order's price against its account's limit of the day, over
+// all replicas, and notes it in the order.
+func (w *Worker) spendGate(ctx context.Context, a *account, cur *order.Record, price order.Money) (*shut, error) {
+	if !w.needsSpend(a, cur) {
+		return nil, nil
+	}
+	if price.Currency != a.DailyLimit.Currency {
+		return rejects("currency", fmt.Sprintf("the daily limit is in %s, the price in %s", a.DailyLimit.Currency, price.Currency)), nil
+	}
+	today := day(w.now())
+	spent, err := w.spend(ctx, spendKey(a, today), price.Amount, a.DailyLimit.Amount)
+	if err != nil {
+		return nil, err
+	}
+	if !spent {
+		midnight := w.now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
+		return waits(forSpend, midnight), nil
+	}
+	// If we die here: the amount stays counted for the day although nothing was
+	// bought. That errs on the side of spending less.
+	cur.SpendReserved, cur.SpendDay = &price, today
+	return nil, nil
+}
+
+// unspend takes back what was counted for an order that was certainly not placed.
+func (w *Worker) unspend(ctx context.Context, a *account, cur order.Record) {
+	if cur.SpendReserved == nil {
+		return
+	}
+	if _, err := w.spend(ctx, spendKey(a, cur.SpendDay), cur.SpendReserved.Amount.Neg(), decimal.Decimal{}); err != nil {
+		w.failed("unspend", err)
+	}
+}
+
+// spend adds amount to a day's sum by compare-and-set, unless that would put it
+// above limit; a negative amount is always taken.
+func (w *Worker) spend(ctx context.Context, key string, amount, limit decimal.Decimal) (bool, error) {
+	w.spendMu.Lock() // within a replica there is no need to race
+	defer w.spendMu.Unlock()
+	for range 50 {
+		sum, revision := decimal.Decimal{}, uint64(0)
+		e, err := w.budgets.Get(ctx, key)
+		switch {
+		case err == nil:
+			revision = e.Revision()
+			if err := json.Unmarshal(e.Value(), &sum); err != nil {
+				return false, fmt.Errorf("daily spend %s: %w", key, err)
+			}
+		case !errors.Is(err, jetstream.ErrKeyNotFound):
+			return false, fmt.Errorf("daily spend %s: %w", key, err)
+		}
+		sum = sum.Add(amount)
+		if amount.Sign() > 0 && sum.Cmp(limit) > 0 {
+			return false, nil
+		}
+		data, err := json.Marshal(sum)
+		if err != nil {
+			return false, err
+		}
+		if revision == 0 {
+			_, err = w.budgets.Create(ctx, key, data)
+		} else {
+			_, err = w.budgets.Update(ctx, key, data, revision)
+		}
+		var api *jetstream.APIError
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.Is(err, jetstream.ErrKeyExists):
+		case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
+		default:
+			return false, fmt.Errorf("daily spend %s: %w", key, err)
+		}
+	}
+	return false, fmt.Errorf("daily spend %s: too many at once", key)
+}

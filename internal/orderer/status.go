@@ -1,0 +1,48 @@
+package orderer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/order"
+)
+
+// serveStatus answers on orders.v1.status with an order's last event as it is
+// stored, or {"found": false}. All replicas share the load.
+func (w *Worker) serveStatus() (stop func(), err error) {
+	svc, err := micro.AddService(w.bus.NC, micro.Config{Name: "orders", Version: "1.0.0", Description: "the last event of an order"})
+	if err != nil {
+		return nil, fmt.Errorf("status service: %w", err)
+	}
+	handler := micro.HandlerFunc(func(r micro.Request) { go w.answerStatus(r) })
+	if err := svc.AddEndpoint("status", handler, micro.WithEndpointSubject(bus.SubjectStatus)); err != nil {
+		return nil, fmt.Errorf("status service: %w", err)
+	}
+	return func() { _ = svc.Stop() }, nil // fails only if the connection is gone
+}
+
+func (w *Worker) answerStatus(r micro.Request) {
+	var q struct {
+		OrderID string `json:"order_id"`
+	}
+	if err := json.Unmarshal(r.Data(), &q); err != nil || !order.ValidID(q.OrderID) {
+		_ = r.Error("400", `want {"order_id": "…"} with an id of 1 to 32 of A-Z, a-z, 0-9, _ and -`, nil)
+		return
+	}
+	ctx, cancel := context.WithTimeout(w.work, bus.PublishTimeout)
+	defer cancel()
+	event, found, err := w.ledger.Raw(ctx, q.OrderID)
+	switch {
+	case err != nil:
+		w.failed("status", err)
+		_ = r.Error("503", "the ledger cannot be read now", nil)
+	case !found:
+		_ = r.Respond([]byte(`{"found": false}`))
+	default:
+		_ = r.Respond(event)
+	}
+}

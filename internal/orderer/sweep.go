@@ -1,0 +1,154 @@
+package orderer
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/simline/simline/internal/ledger"
+	"github.com/simline/simline/internal/order"
+)
+
+// sweepLoop walks through the open orders again and again. A walk reads every
+// entry of the index, so that many open orders make it take long; the pause after
+// it grows with it, and the walks together take a tenth of the time at most.
+func (w *Worker) sweepLoop(ctx context.Context) error {
+	for {
+		start := time.Now()
+		if err := w.sweep(ctx); err != nil && ctx.Err() == nil {
+			w.failed("sweep", err)
+		}
+		took := time.Since(start)
+		w.m.sweepTime.Observe(took.Seconds())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(max(w.cfg.Sweep, 9*took) - time.Duration(w.random()*0.1*float64(w.cfg.Sweep))):
+		}
+	}
+}
+
+// sweep takes up each open order that is due, each supplier's in slots of its own,
+// and waits for those that it took up. It holds no more than those in memory.
+func (w *Worker) sweep(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	slots := map[string]chan struct{}{}
+	for _, s := range order.Suppliers {
+		slots[s] = make(chan struct{}, w.cfg.Concurrency)
+	}
+	census := newCensus()
+	for o, err := range w.ledger.All(ctx) {
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			w.failed("open order", err)
+			continue
+		}
+		census.count(o, w.now())
+		if !w.isDue(o) || slots[o.Supplier] == nil {
+			continue
+		}
+		select {
+		case slots[o.Supplier] <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		wg.Go(func() {
+			defer func() { <-slots[o.Supplier] }()
+			w.resume(w.work, o)
+		})
+	}
+	census.report(w.m)
+	return nil
+}
+
+// isDue says whether an entry is worth taking up now, without asking anybody.
+func (w *Worker) isDue(o ledger.Open) bool {
+	now := w.now()
+	if o.State == order.Waiting && o.ExpiresAt != nil && !now.Before(*o.ExpiresAt) {
+		return true
+	}
+	if o.Due.After(now) {
+		return false
+	}
+	if o.State == order.Waiting && w.switches.noSpend(o.Supplier) {
+		return o.WaitingFor != forSwitch // it is told once what it waits for
+	}
+	return !w.switches.paused(o.Supplier)
+}
+
+// resume goes on with an open order where whoever had it left it.
+func (w *Worker) resume(ctx context.Context, o ledger.Open) {
+	if _, mine := w.swept.LoadOrStore(o.OrderID, true); mine {
+		return
+	}
+	defer w.swept.Delete(o.OrderID)
+	defer func() {
+		if p := recover(); p != nil {
+			w.failed("panic", errors.New("sweep: a panic"))
+		}
+	}()
+	if err := w.resumeOne(ctx, o); err != nil && !errors.Is(err, ledger.ErrMoved) && !errors.Is(err, errUnderWay) && !errors.Is(err, errCardBusy) {
+		w.failed("resume", err)
+	}
+}
+
+func (w *Worker) resumeOne(ctx context.Context, o ledger.Open) error {
+	// If we die after this: the entry is due again when the claim is over.
+	if err := w.ledger.Claim(ctx, o, w.now().Add(w.cfg.claim())); err != nil {
+		return err
+	}
+	cur, found, err := w.ledger.Get(ctx, o.OrderID)
+	if err != nil {
+		return err
+	}
+	if !found {
+		// Its events are gone, by age or by hand. It stays listed for a person to see.
+		return errors.New("an open order without an event: " + o.OrderID)
+	}
+	a, ok := w.account(cur.Supplier, cur.Account)
+	if !ok {
+		return errors.New("an open order of an account that is not configured: " + o.OrderID)
+	}
+	due := w.now()
+	if !cur.State.Settled() {
+		if cur, due, err = w.advance(ctx, a, cur); err != nil {
+			// Let it be taken up again soon, by whoever comes first.
+			return errors.Join(err, w.ledger.Guard(ctx, openEntry(cur.Record, w.now().Add(w.cfg.WaitMin))))
+		}
+	}
+	if cur.State.Settled() {
+		// If we die here: the next sweep finds it settled and removes the entry.
+		return w.ledger.Unguard(ctx, cur.OrderID)
+	}
+	return w.guard(ctx, cur, due)
+}
+
+// census counts the open orders for the metrics.
+type census struct {
+	open    map[[2]string]int
+	overdue map[string]time.Duration
+}
+
+func newCensus() census {
+	return census{open: map[[2]string]int{}, overdue: map[string]time.Duration{}}
+}
+
+func (c census) count(o ledger.Open, now time.Time) {
+	c.open[[2]string{o.Supplier, string(o.State)}]++
+	c.overdue[o.Supplier] = max(c.overdue[o.Supplier], now.Sub(o.Due))
+}
+
+func (c census) report(m *Metrics) {
+	for _, s := range order.Suppliers {
+		for _, state := range order.States {
+			if !state.Settled() {
+				m.open.WithLabelValues(s, string(state)).Set(float64(c.open[[2]string{s, string(state)}]))
+			}
+		}
+		m.oldest.WithLabelValues(s).Set(c.overdue[s].Seconds())
+	}
+}
