@@ -1,7 +1,8 @@
-// Command reference writes the reference pages of docs/ from the code: in, the
-// sources of the configuration structs and the metrics that each worker
-// registers; out, config.md and metrics.md in the directory named. With -check it
-// writes nothing and fails if a page is not what it would write.
+// Command reference writes the reference pages of docs/ from the code. In: the
+// sources of the configuration structs, the metrics that each worker registers,
+// the law of an order's states. Out: config.md, metrics.md and states.md in the
+// directory named. With -check it writes nothing and fails if a page is not what
+// it would write.
 package main
 
 import (
@@ -27,6 +28,7 @@ var pages = []struct {
 }{
 	{"config.md", configPage},
 	{"metrics.md", metricsPage},
+	{"states.md", statesPage},
 }
 
 func run(dir string, check bool) error {
