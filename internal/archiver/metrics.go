@@ -31,3 +31,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	reg.MustRegister(m.archived, m.batches, m.failures, m.skipped, m.lost, m.lag, m.lagSeconds, m.active, m.insertSeconds)
 	return m
 }
+
+// Describe registers the metrics alone, for docs/reference/metrics.md.
+func Describe(reg prometheus.Registerer) { newMetrics(reg) }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/simline/simline/internal/archiver"
+	"github.com/simline/simline/internal/orderer"
 	"github.com/simline/simline/internal/reconciler"
 )
 
@@ -17,7 +19,9 @@ var registrations = []struct {
 	worker   string
 	register func(prometheus.Registerer)
 }{
+	{"orderer", func(r prometheus.Registerer) { orderer.NewMetrics(r) }},
 	{"reconciler", func(r prometheus.Registerer) { reconciler.NewMetrics(r) }},
+	{"archiver", archiver.Describe},
 }
 
 // metric is one metric as its description gives it.
