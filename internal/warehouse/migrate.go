@@ -54,3 +54,15 @@ func Migrate(ctx context.Context, dsn string, applied func(file string)) (err er
 		}
 	}
 }
+
+// Migrated is nil when ClickHouse answers and has our tables.
+func (db *DB) Migrated(ctx context.Context) error {
+	var n uint64
+	if err := db.conn.QueryRow(ctx, "SELECT count() FROM system.tables WHERE database = 'simline' AND name IN ('cdr', 'cdr_files')").Scan(&n); err != nil {
+		return fmt.Errorf("ClickHouse is away: %w", err)
+	}
+	if n < 2 {
+		return errors.New("ClickHouse lacks our tables: run simctl migrate")
+	}
+	return nil
+}

@@ -1,0 +1,162 @@
+package cdrpull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/cdr"
+	"github.com/simline/simline/internal/ftpdir"
+	"github.com/simline/simline/internal/warehouse"
+	"github.com/simline/simline/internal/wire"
+)
+
+// handle loads the file of one message and decides what becomes of the message.
+func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) bus.Verdict {
+	var f wire.CDRFile
+	if _, err := wire.DecodeData(msg.Data(), &f); err != nil {
+		return bus.Dead(wire.ReasonOf(err), err)
+	}
+	name, err := cdr.ParseName(f.File)
+	if err != nil {
+		return bus.Dead(wire.ReasonSchema, err)
+	}
+	if msg.Subject() != bus.SubjectCDRFile(f.Account) {
+		return bus.Dead(wire.ReasonMismatch, fmt.Errorf("account %q on subject %s", f.Account, msg.Subject()))
+	}
+	a, ok := w.accounts[f.Account]
+	if !ok || a.number != name.Account {
+		return bus.Dead(wire.ReasonUnknownAccount, fmt.Errorf("account %q with number %s is not configured here", f.Account, name.Account))
+	}
+	attempt := uint64(1)
+	if meta, err := msg.Metadata(); err == nil {
+		attempt = meta.NumDelivered
+	}
+	st, err := w.states.get(ctx, fileKey(a.name, f.File))
+	if err != nil {
+		w.log.Error("state of file not read, will try again", "account", a.name, "file", f.File, "error", err)
+		return bus.Again(w.pause(attempt))
+	}
+	if st.revision > 0 && !st.queued() {
+		w.metrics.duplicate.Inc() // told twice; it is done, or looked at again
+		return bus.Done()
+	}
+	if st.revision == 0 {
+		st = fileState{State: stateAnnounced, Size: f.Size, Try: 1}
+	}
+	begin := time.Now()
+	rec, err := w.loadFile(ctx, job{account: a, name: name, file: f.File, state: st})
+	if err == nil {
+		w.metrics.seconds.WithLabelValues(a.name).Observe(time.Since(begin).Seconds())
+	}
+	return w.conclude(ctx, a, f.File, st, rec, attempt, err)
+}
+
+// conclude tells the others what came of a load. The message is acknowledged
+// only when the outcome stands in the bucket.
+func (w *Worker) conclude(ctx context.Context, a account, file string, st fileState, rec warehouse.File, attempt uint64, err error) bus.Verdict {
+	next := fileState{Size: st.Size, Modified: st.Modified, Try: st.Try, At: w.now(), SHA256: st.SHA256, revision: st.revision}
+	var unended *unendedError
+	var held *heldError
+	outcome := ""
+	switch {
+	case err == nil:
+		again := st.SHA256 == rec.SHA256 && !st.forced()
+		if !again {
+			if err := w.publishLoaded(ctx, rec); err != nil {
+				w.log.Error("loaded file not announced, will try again", "account", a.name, "file", file, "error", err)
+				return bus.Again(w.pause(attempt))
+			}
+		}
+		// If we die here: it is announced again with the same message id.
+		next.State, next.SHA256, outcome = rec.State, rec.SHA256, rec.State
+		if again {
+			outcome = "again"
+		}
+		if rec.State == warehouse.FileHeld {
+			next.Reason = rec.Reason
+		}
+		if st.forced() {
+			next.Size = rec.Size
+		}
+	case errors.As(err, &unended):
+		next.State, next.Cut, outcome = stateUnended, unended.cut, "unended"
+		w.log.Warn("file is not whole yet", "account", a.name, "file", file, "why", err)
+	case errors.As(err, &held):
+		if err := w.hold(ctx, a, file, held, &next); err != nil {
+			w.log.Error("held file not recorded, will try again", "account", a.name, "file", file, "error", err)
+			return bus.Again(w.pause(attempt))
+		}
+		outcome = "held"
+		w.log.Error("file held: a person must look (simctl cdr show, simctl cdr backfill --force)", "account", a.name, "file", file, "why", held.reason)
+	case errors.Is(err, ftpdir.ErrGone):
+		next.State, outcome = stateChanged, "gone"
+		w.log.Warn("file is gone", "account", a.name, "file", file)
+	case errors.Is(err, errChanged):
+		next.State, outcome = stateChanged, "changed"
+		w.log.Info("file changes still", "account", a.name, "file", file, "how", err)
+	case errors.Is(err, bus.ErrLeaseHeld):
+		return bus.Again(claimTTL / 10) // another file of the account is being loaded
+	default:
+		if ctx.Err() == nil {
+			w.metrics.failures.WithLabelValues(a.name, "load").Inc()
+			w.log.Error("file not loaded, will try again", "account", a.name, "file", file, "attempt", attempt, "error", err)
+		}
+		return bus.Again(w.pause(attempt))
+	}
+	if err := w.states.put(ctx, fileKey(a.name, file), next); err != nil && !errors.Is(err, errMoved) {
+		w.log.Error("state of file not written, will try again", "account", a.name, "file", file, "error", err)
+		return bus.Again(w.pause(attempt))
+	}
+	w.metrics.files.WithLabelValues(a.name, outcome).Inc()
+	if next.State == stateLoaded || next.State == stateRejects {
+		w.putAway(ctx, a, file)
+	}
+	return bus.Done()
+}
+
+// hold records that a file was not loaded, and why.
+func (w *Worker) hold(ctx context.Context, a account, file string, held *heldError, next *fileState) error {
+	next.State, next.Reason = stateHeld, held.reason
+	if held.staged == nil {
+		return nil
+	}
+	name, err := cdr.ParseName(file)
+	if err != nil {
+		return err
+	}
+	rec, err := w.record(ctx, job{account: a, name: name, file: file, state: fileState{State: stateForced}}, held.staged)
+	if err != nil {
+		return err
+	}
+	rec.State, rec.Reason, rec.UpdatedAt = warehouse.FileHeld, held.reason, w.now()
+	next.SHA256 = rec.SHA256
+	return w.db.PutFile(ctx, rec)
+}
+
+// putAway moves or deletes a loaded file, if that is wanted. A failure leaves it
+// where it is, which does no harm.
+func (w *Worker) putAway(ctx context.Context, a account, file string) {
+	if w.cfg.AfterLoad == afterKeep {
+		return
+	}
+	err := func() error {
+		s, err := a.dir.Session(ctx)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		if w.cfg.AfterLoad == afterDelete {
+			return s.Delete(file)
+		}
+		return s.Move(file, w.cfg.MoveTo+"/"+file)
+	}()
+	if err != nil {
+		w.metrics.failures.WithLabelValues(a.name, "put_away").Inc()
+		w.log.Warn("loaded file not put away", "account", a.name, "file", file, "error", err)
+	}
+}

@@ -1,0 +1,99 @@
+package cdrpull
+
+import "github.com/simline/simline/internal/warehouse"
+
+// knownRows is what the warehouse holds of a range of records: for each id the
+// version that counts. It is one open hash table without pointers; a map of the
+// same would cost twice the memory and the garbage collector's time.
+type knownRows struct {
+	slots    []knownSlot
+	n        int
+	versions []int64          // the few versions that occur
+	index    map[int64]uint32 // version → place in versions
+	last     int64            // the version looked up last, and its place
+	lastAt   uint32
+}
+
+type knownSlot struct {
+	id   int64
+	hash uint64
+	// 0: free. Else place in versions + 1, shifted left by one; the lowest bit
+	// says that the key was a tombstone's.
+	mark uint32
+}
+
+// newKnownRows makes room for n records.
+func newKnownRows(n int64) *knownRows {
+	size := 1024
+	for int64(size)*2 < n*3 {
+		size *= 2
+	}
+	return &knownRows{slots: make([]knownSlot, size), index: map[int64]uint32{}}
+}
+
+// put books one stored version: the highest counts, and of two equal ones the
+// one that is not a tombstone.
+func (k *knownRows) put(s warehouse.Stored) {
+	if k.n*4 >= len(k.slots)*3 {
+		k.grow()
+	}
+	mark := (k.place(s.Version) + 1) << 1
+	if s.Deleted {
+		mark |= 1
+	}
+	slot := k.find(s.ID)
+	if slot.mark == 0 {
+		*slot = knownSlot{id: s.ID, hash: s.Hash, mark: mark}
+		k.n++
+		return
+	}
+	have := k.versions[slot.mark>>1-1]
+	if s.Version > have || s.Version == have && slot.mark&1 == 1 && !s.Deleted {
+		slot.hash, slot.mark = s.Hash, mark
+	}
+}
+
+// get returns the version of id that counts. A record of which only tombstones
+// are left is not there.
+func (k *knownRows) get(id int64) (hash uint64, version int64, ok bool) {
+	slot := k.find(id)
+	if slot.mark == 0 || slot.mark&1 == 1 {
+		return 0, 0, false
+	}
+	return slot.hash, k.versions[slot.mark>>1-1], true
+}
+
+// find is the slot of id, or the free one where it belongs.
+func (k *knownRows) find(id int64) *knownSlot {
+	mask := uint64(len(k.slots) - 1)
+	h := uint64(id) * 0x9E3779B97F4A7C15
+	for i := (h ^ h>>29) & mask; ; i = (i + 1) & mask {
+		if s := &k.slots[i]; s.mark == 0 || s.id == id {
+			return s
+		}
+	}
+}
+
+func (k *knownRows) grow() {
+	old := k.slots
+	k.slots = make([]knownSlot, 2*len(old))
+	for _, s := range old {
+		if s.mark != 0 {
+			*k.find(s.id) = s
+		}
+	}
+}
+
+func (k *knownRows) place(version int64) uint32 {
+	if version == k.last && len(k.versions) > 0 {
+		return k.lastAt
+	}
+	at, ok := k.index[version]
+	if !ok {
+		at = uint32(len(k.versions))
+		k.versions = append(k.versions, version)
+		k.index[version] = at
+	}
+	k.last, k.lastAt = version, at
+	return at
+}

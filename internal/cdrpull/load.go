@@ -1,0 +1,248 @@
+package cdrpull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/simline/simline/internal/cdr"
+	"github.com/simline/simline/internal/warehouse"
+)
+
+// job is one file to load.
+type job struct {
+	account account
+	name    cdr.Name
+	file    string
+	state   fileState // what made us load it
+}
+
+func (j job) forced() bool { return j.state.forced() }
+
+// loadFile is the line, from the claim on:
+//
+//	claim → stream → decode → drop known rows → insert → mark loaded → rollup
+//
+// It may die anywhere and be run again, by anyone: a row's version is a function
+// of the file, rows that are there are recognised, and a file is marked only
+// when all of it is in.
+func (w *Worker) loadFile(ctx context.Context, j job) (warehouse.File, error) {
+	claim, ctx, err := w.claim(ctx, "cdr-load-"+j.account.name)
+	if err != nil {
+		return warehouse.File{}, err
+	}
+	defer claim.release()
+
+	s, err := w.stream(ctx, j) // decoded, sorted and judged whole, on disk
+	if err != nil {
+		return warehouse.File{}, err
+	}
+	defer s.close()
+	rec, done, err := w.open(ctx, j, s)
+	if err != nil || done {
+		return rec, err
+	}
+	// If we die here: the file is marked as loading, and whoever gets its message
+	// next reads it again under the same version.
+	if err := w.setAside(ctx, rec, s); err != nil {
+		return rec, err
+	}
+	if err := w.insert(ctx, &rec, s); err != nil {
+		return rec, err
+	}
+	// If we die here: all rows are in; the next run finds each of them known.
+	if err := w.mark(ctx, &rec); err != nil {
+		return rec, err
+	}
+	// If we die here: it is loaded but nobody was told; the next run only tells.
+	return rec, w.rollup(ctx, j.account)
+}
+
+// stream reads the file from its directory and judges whether it is whole: the
+// same size and time before and after, as many bytes as SIZE says, 226 at the
+// end, and a last line that has one.
+func (w *Worker) stream(ctx context.Context, j job) (*staged, error) {
+	session, err := j.account.dir.Session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer session.Close()
+	before, err := session.Stat(j.file)
+	if err != nil {
+		return nil, err
+	}
+	if before.Size != j.state.Size && !j.forced() {
+		return nil, fmt.Errorf("%w: %d bytes, announced with %d", errChanged, before.Size, j.state.Size)
+	}
+	body, err := session.Open(j.file)
+	if err != nil {
+		return nil, err
+	}
+	rules := cdr.Rules{WindowStart: j.name.Start, WindowEnd: j.name.End, Now: w.now()}
+	s, err := stage(body, rules, w.cfg.SpoolDir, before.Size)
+	if err != nil {
+		_ = body.Close() // says no more than err
+		if errors.Is(err, cdr.ErrHeader) {
+			return nil, &heldError{reason: err.Error()}
+		}
+		return nil, err
+	}
+	if err := w.whole(j, s, before.Size, body.Close(), func() error {
+		after, err := session.Stat(j.file)
+		if err == nil && after != before {
+			err = fmt.Errorf("%w: %d bytes at %s while it was read, %d at %s before", errChanged, after.Size, after.Modified, before.Size, before.Modified)
+		}
+		return err
+	}); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	w.metrics.bytes.WithLabelValues(j.account.name).Add(float64(s.size))
+	return s, nil
+}
+
+// whole judges a file that was read to its end.
+func (w *Worker) whole(j job, s *staged, size int64, closed error, again func() error) error {
+	if closed != nil {
+		return closed
+	}
+	if s.size != size {
+		return fmt.Errorf("%w: %d bytes came, SIZE says %d", errChanged, s.size, size)
+	}
+	if err := again(); err != nil {
+		return err
+	}
+	switch {
+	case j.forced():
+	case s.size == 0 && j.state.State != stateWaited:
+		return &unendedError{} // an empty file is one that is about to be written, or a window without use
+	case s.stats.Tail == cdr.TailBroken:
+		return &unendedError{cut: true}
+	case s.stats.Tail == cdr.TailRow && j.state.State != stateWaited:
+		return &unendedError{}
+	}
+	if s.rejectShare() > w.cfg.MaxRejectShare && !j.forced() {
+		return &heldError{reason: s.complaint(), staged: s}
+	}
+	return nil
+}
+
+// Judgements about a file that is not to be loaded now.
+var errChanged = errors.New("the file is not what was announced")
+
+// unendedError: the last line has no end.
+type unendedError struct{ cut bool }
+
+func (e *unendedError) Error() string {
+	if e.cut {
+		return "the last line is cut"
+	}
+	return "the last line has no line end"
+}
+
+// heldError: a person must look.
+type heldError struct {
+	reason string
+	staged *staged // nil if the file could not be read at all
+}
+
+func (e *heldError) Error() string { return "held: " + e.reason }
+
+// open finds or makes the file's entry in the ledger of files. done says that
+// this very content was loaded before and that nothing remains but to say so.
+func (w *Worker) open(ctx context.Context, j job, s *staged) (rec warehouse.File, done bool, err error) {
+	rec, err = w.record(ctx, j, s)
+	if err != nil || rec.Loaded() && !j.forced() {
+		return rec, true, err
+	}
+	rec.State, rec.Reason, rec.UpdatedAt = warehouse.FileLoading, "", w.now()
+	if err := w.db.PutFile(ctx, rec); err != nil {
+		return rec, false, err
+	}
+	return rec, false, nil
+}
+
+// record is the entry of this content, with its place among the contents that
+// came under the same name.
+func (w *Worker) record(ctx context.Context, j job, s *staged) (warehouse.File, error) {
+	before, err := w.db.FilesNamed(ctx, j.account.name, j.file)
+	if err != nil {
+		return warehouse.File{}, err
+	}
+	rec := warehouse.File{Account: j.account.name, File: j.file, SHA256: s.sha256, Size: s.size,
+		WindowStart: j.name.Start, WindowEnd: j.name.End, GeneratedAt: j.name.Generated,
+		Lines: s.stats.Lines, Rows: s.stats.Rows, Rejects: s.stats.Rejects, Outside: s.stats.Outside, Bytes: s.stats.Usage}
+	if s.stats.Rows > 0 {
+		rec.FirstHour = time.Unix(int64(s.stats.MinHour), 0).UTC()
+		rec.LastHour = time.Unix(int64(s.stats.MaxHour), 0).UTC()
+	}
+	for _, b := range before {
+		if b.SHA256 == s.sha256 {
+			if b.Loaded() && !j.forced() {
+				return b, nil
+			}
+			rec.Content, rec.State, rec.FirstLoaded = b.Content, b.State, b.FirstLoaded
+			return rec, nil
+		}
+		rec.Content = max(rec.Content, b.Content+1)
+	}
+	if rec.Content > 0 {
+		w.log.Warn("other content under a known name", "account", j.account.name, "file", j.file, "content", rec.Content)
+	}
+	return rec, nil
+}
+
+// setAside writes the bad rows.
+func (w *Worker) setAside(ctx context.Context, rec warehouse.File, s *staged) error {
+	for i, p := range s.bad {
+		rejects, err := s.loadRejects(p)
+		if err != nil {
+			return err
+		}
+		if err := w.db.InsertRejects(ctx, rec, i, rejects, w.now()); err != nil {
+			return err
+		}
+	}
+	for reason, n := range s.reasons {
+		w.metrics.rejects.WithLabelValues(rec.Account, string(reason)).Add(float64(n))
+	}
+	return nil
+}
+
+// mark writes that the file is loaded.
+func (w *Worker) mark(ctx context.Context, rec *warehouse.File) error {
+	rec.State = warehouse.FileLoaded
+	if rec.Rejects > 0 {
+		rec.State = warehouse.FileWithRejects
+	}
+	rec.LoadedAt = w.now()
+	rec.UpdatedAt = rec.LoadedAt
+	if rec.FirstLoaded.IsZero() {
+		rec.FirstLoaded = rec.LoadedAt
+	}
+	if err := w.db.PutFile(ctx, *rec); err != nil {
+		return err
+	}
+	for kind, n := range map[string]int64{"inserted": rec.Inserted, "known": rec.Known, "rejected": rec.Rejects, "conflict": rec.Conflicts, "outside": rec.Outside} {
+		w.metrics.rows.WithLabelValues(rec.Account, kind).Add(float64(n))
+	}
+	w.log.Info("file loaded", "account", rec.Account, "file", rec.File, "state", rec.State, "rows", rec.Rows, "inserted", rec.Inserted,
+		"known", rec.Known, "rejects", rec.Rejects, "conflicts", rec.Conflicts, slog.Int64("bytes", rec.Bytes))
+	return nil
+}
+
+// rollup stores the sums of days that have been quiet for long enough. Marts are
+// right without it: they read an open day's records.
+func (w *Worker) rollup(ctx context.Context, a account) error {
+	days, err := w.db.QuietDays(ctx, a.name, w.cfg.SealAfter)
+	if err != nil {
+		return err
+	}
+	for _, d := range days {
+		if err := w.db.SealDay(ctx, a.name, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}

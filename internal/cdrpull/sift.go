@@ -1,0 +1,245 @@
+package cdrpull
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/simline/simline/internal/cdr"
+	"github.com/simline/simline/internal/warehouse"
+)
+
+// knownPerPass bounds the table of known rows: 4 million slots, 100 MB. A file
+// that meets more records than this is gone over in several passes, each for a
+// share of the ids.
+const knownPerPass = 2_700_000
+
+// wideFactor: reading every record between the file's lowest and highest id is
+// cheaper than naming the ids until there are this many times more of them.
+const wideFactor = 2
+
+// sifter tells new rows from known ones, block by block.
+type sifter struct {
+	db     *warehouse.DB
+	batch  warehouse.Batch
+	staged *staged
+	known  *knownRows
+	// own: rows of this file may repeat each other's ids, so they are booked as
+	// they come; the first one stands for the file.
+	own          bool
+	class, of    int
+	stored, ids  int64 // how many versions lie in the file's id range; rows of the file
+	wide         bool
+	lostOwn      []cdr.Row
+	confirm      []int64
+	nKnown, nOwn int64
+}
+
+// sifted is one block after sifting.
+type sifted struct {
+	fresh     []cdr.Row // to insert, sorted; tombstones among them
+	confirmed []int64   // ids that are there unchanged from an earlier generation
+	conflicts []warehouse.Conflict
+	moved     []time.Time // days that lose a record to another day
+	known     int64
+	added     int64 // fresh without its tombstones
+	disagreed int64
+}
+
+func newSifter(ctx context.Context, db *warehouse.DB, b warehouse.Batch, s *staged) (*sifter, error) {
+	f := &sifter{db: db, batch: b, staged: s, own: !s.stats.Ascending, of: 1, ids: s.stats.Rows}
+	if s.stats.Rows == 0 {
+		return f, nil
+	}
+	stored, err := db.CountStored(ctx, f.asked())
+	if err != nil {
+		return nil, err
+	}
+	f.stored = stored
+	f.wide = stored > wideFactor*f.ids+knownPerPass
+	expect := stored
+	if f.wide {
+		expect = f.ids
+	}
+	if f.own {
+		expect += f.ids
+	}
+	f.of = int((expect + knownPerPass - 1) / knownPerPass)
+	f.of = max(f.of, 1)
+	return f, nil
+}
+
+func (f *sifter) asked() warehouse.StoredRange {
+	return warehouse.StoredRange{Account: f.batch.Account, MinID: f.staged.stats.MinID, MaxID: f.staged.stats.MaxID, Class: f.class, Of: f.of}
+}
+
+// begin reads what the warehouse holds of one share of the ids.
+func (f *sifter) begin(ctx context.Context, class int) error {
+	f.class = class
+	f.known = nil // before the next is made: both would not fit
+	expect := f.stored / int64(f.of)
+	if f.wide {
+		expect = f.ids / int64(f.of)
+	}
+	if f.own {
+		expect += f.ids / int64(f.of)
+	}
+	f.known = newKnownRows(expect)
+	switch {
+	case f.stored == 0:
+		return nil
+	case f.wide:
+		load := fmt.Sprintf("%.16s-%d-%d", f.staged.sha256, f.batch.Version, class)
+		return f.db.ReadNamed(ctx, load, f.asked(), f.idBlocks(), f.known.put)
+	default:
+		return f.db.ReadStored(ctx, f.asked(), f.known.put)
+	}
+}
+
+// idBlocks yields the ids of this share, a block at a time.
+func (f *sifter) idBlocks() func() ([]int64, error) {
+	var rows []cdr.Row
+	next := 0
+	return func() ([]int64, error) {
+		for next < len(f.staged.rows) {
+			var err error
+			if rows, err = f.staged.load(f.staged.rows[next], rows); err != nil {
+				return nil, err
+			}
+			next++
+			var ids []int64
+			for i := range rows {
+				if warehouse.Class(rows[i].ID, f.of) == f.class {
+					ids = append(ids, rows[i].ID)
+				}
+			}
+			if len(ids) > 0 {
+				return ids, nil
+			}
+		}
+		return nil, nil
+	}
+}
+
+// sift takes a sorted block and leaves what must be written. Rows are reused.
+func (f *sifter) sift(ctx context.Context, rows []cdr.Row) (sifted, error) {
+	var out sifted
+	fresh := rows[:0]
+	var differ []cdr.Row
+	for i := range rows {
+		r := &rows[i]
+		if f.of > 1 && warehouse.Class(r.ID, f.of) != f.class {
+			continue
+		}
+		hash, version, ok := f.known.get(r.ID)
+		switch {
+		case !ok:
+			f.book(r)
+			fresh = append(fresh, *r)
+		case hash == r.Hash:
+			out.known++
+			if version < f.batch.Version {
+				out.confirmed = append(out.confirmed, r.ID)
+				// Booked as ours, so that another row of this file with the same
+				// id is measured against it.
+				f.book(r)
+			}
+		case version < f.batch.Version:
+			f.book(r)
+			differ = append(differ, *r)
+		case version == f.batch.Version:
+			// A row of this very content stands there: the first in the file's
+			// order, which is the same order every time it is read.
+			out.disagreed++
+			f.lostOwn = append(f.lostOwn, *r)
+		default:
+			differ = append(differ, *r)
+		}
+	}
+	out.added = int64(len(fresh))
+	var err error
+	if len(differ) > 0 {
+		fresh, err = f.settle(ctx, fresh, differ, &out)
+	}
+	out.fresh = fresh
+	if len(f.lostOwn) > 0 {
+		err = firstOf(err, f.staged.addLost(f.lostOwn))
+		f.lostOwn = f.lostOwn[:0]
+	}
+	return out, err
+}
+
+func firstOf(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+func (f *sifter) book(r *cdr.Row) {
+	if f.own {
+		f.known.put(warehouse.Stored{ID: r.ID, Hash: r.Hash, Version: f.batch.Version})
+	}
+}
+
+// settle decides about rows whose id is there with other content: the later
+// generation wins, counting generations that repeated a record unchanged. A
+// winner that lies under another key brings a tombstone for the old one.
+func (f *sifter) settle(ctx context.Context, fresh, differ []cdr.Row, out *sifted) ([]cdr.Row, error) {
+	ids := make([]int64, len(differ))
+	for i := range differ {
+		ids[i] = differ[i].ID
+	}
+	live, err := f.db.LiveRecords(ctx, f.batch.Account, ids)
+	if err != nil {
+		return nil, err
+	}
+	confirmed, err := f.db.ConfirmedSince(ctx, f.batch.Account, f.batch.Version, ids)
+	if err != nil {
+		return nil, err
+	}
+	tombstones := false
+	for i := range differ {
+		r := &differ[i]
+		old, ok := live[r.ID]
+		if !ok {
+			// Its last version went away between the two reads: somebody removed
+			// it by hand. Then it is a new row.
+			fresh = append(fresh, *r)
+			out.added++
+			continue
+		}
+		ours := warehouse.Versioned{Row: *r, File: f.batch.File, Version: f.batch.Version}
+		out.disagreed++
+		if max(old.Version, confirmed[r.ID]) >= f.batch.Version {
+			out.conflicts = append(out.conflicts, warehouse.Conflict{Kept: old, Lost: ours})
+			continue
+		}
+		out.conflicts = append(out.conflicts, warehouse.Conflict{Kept: ours, Lost: old})
+		fresh = append(fresh, *r)
+		out.added++
+		if sameKey(r, &old.Row) {
+			continue
+		}
+		gone := old.Row
+		gone.Deleted = true
+		fresh = append(fresh, gone)
+		tombstones = true
+		if day := dayOf(&gone); !day.Equal(dayOf(r)) {
+			out.moved = append(out.moved, day)
+		}
+	}
+	if len(fresh) > 0 || tombstones {
+		slices.SortFunc(fresh, func(a, b cdr.Row) int { return cdr.Compare(&a, &b) })
+	}
+	return fresh, nil
+}
+
+func sameKey(a, b *cdr.Row) bool {
+	return a.Hour() == b.Hour() && string(a.ICCID()) == string(b.ICCID())
+}
+
+func dayOf(r *cdr.Row) time.Time {
+	return time.Unix(int64(r.Start-r.Start%86400), 0).UTC()
+}
