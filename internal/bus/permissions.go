@@ -22,6 +22,10 @@ const (
 	UserUpstream   = "upstream" // a system that orders
 )
 
+// UpstreamDomain is the JetStream domain by which upstream's account reaches our
+// streams (jetstream.NewWithDomain): the API's own subjects are its account's.
+const UpstreamDomain = "simline"
+
 // Users lists them.
 var Users = []string{UserIngest, UserOrderer, UserCDRPull, UserReconciler, UserArchiver, UserSetup, UserOperator, UserUpstream}
 
@@ -35,12 +39,12 @@ type Permission struct {
 // Permissions derives a user's permissions from the topology: what a stream or
 // consumer is called stands nowhere else. It returns false for an unknown user.
 //
-// Three things such lists cannot tell apart, and what holds instead. Who may
-// write a key of a bucket may also purge the bucket (a header does it), so that
-// no bucket is a ledger: ORDER_EVENTS is. Who may make a consumer may point it at
-// any subject, so that only our own workers and people may make any. And the
-// reply subject of a request is the asker's choice, so that the status service
-// answers inboxes only.
+// Two things such lists cannot tell apart, and what holds instead. Who may write a
+// key of a bucket may also purge the bucket (a header does it), so that no bucket
+// is a ledger: ORDER_EVENTS is. And who may ask, or make a consumer, chooses where
+// the answer goes: a PubAck, or an old event, could be sent to a subject of the
+// ledger. So upstream systems have an account of their own, which answers cannot
+// leave, and only our own workers and people are in the one with the streams.
 func Permissions(user string) (Permission, bool) {
 	g := grants{Permission: Permission{User: user}}
 	// Each user's replies come to inboxes that no other user may listen to.
@@ -118,13 +122,17 @@ func Permissions(user string) (Permission, bool) {
 		g.api("STREAM.MSG.DELETE." + StreamDead)
 	case UserUpstream:
 		g.About = "orders, cancels, tracks, asks, and listens to what became of it"
+		// What it may publish its account imports as services, what it may listen to
+		// as streams: see UsersConf.
 		for _, s := range order.Suppliers {
 			g.publish(SubjectRequest(s, ">"), SubjectCancel(s), SubjectTaskTrack(s))
 		}
 		g.publish(SubjectStatus)
+		g.bind(StreamOrderEvents, UserUpstream) // a durable of its own, once an operator has made one
 		g.subscribe(SubjectOrderEvent("*", "*", "*"), SubjectTaskEnded("*"))
-		g.get(StreamOrderEvents)
-		g.bind(StreamOrderEvents, UserUpstream) // a durable of its own, if an operator made one
+		for i, s := range g.Publish {
+			g.Publish[i] = strings.Replace(s, jetstream.DefaultAPIPrefix, "$JS."+UpstreamDomain+".API.", 1)
+		}
 	default:
 		return Permission{}, false
 	}
@@ -225,7 +233,7 @@ func (g *grants) serve(subject string) {
 	for _, verb := range []string{"PING", "INFO", "STATS"} {
 		g.subscribe("$SRV."+verb, "$SRV."+verb+".>")
 	}
-	g.publish("_INBOX.>")
+	g.publish("_INBOX.>", "_R_.>") // the second is where answers to another account go
 }
 
 // sorted drops doubles, and denials of what is bound.
@@ -256,31 +264,85 @@ func allStreams() []string {
 	return out
 }
 
-// UsersConf renders the users of a NATS account for the server's configuration.
-// Each is known by its public nkey, which the environment gives as
+// UsersConf renders the accounts and users for the server's configuration. Each
+// user is known by its public nkey, which the environment gives as
 // NATS_NKEY_<USER>; no secret stands in it.
 func UsersConf() string {
 	var b strings.Builder
-	b.WriteString("# Made from internal/bus by `make generate`; do not edit. Included by cluster.conf.\n" +
-		"# A user's public nkey comes from the environment; its seed is the worker's NATS_CREDS file.\n\nusers = [\n")
-	list := func(indent, name string, subjects []string) {
-		fmt.Fprintf(&b, "%s%s: [\n", indent, name)
-		for _, s := range subjects {
-			fmt.Fprintf(&b, "%s  %q\n", indent, s)
-		}
-		b.WriteString(indent + "]\n")
-	}
+	b.WriteString(`# Made from internal/bus by "make generate"; do not edit. Included by cluster.conf.
+# A user's public nkey comes from the environment; its seed is the NATS_CREDS file
+# of who goes by it.
+
+accounts {
+  # The streams, and who works on them.
+  SIMLINE {
+    jetstream: enabled
+    users: [
+`)
 	for _, user := range Users {
-		p, _ := Permissions(user)
-		fmt.Fprintf(&b, "  # %s: %s\n  {\n    nkey: $NATS_NKEY_%s\n    permissions: {\n      publish: {\n", user, p.About, strings.ToUpper(user))
-		list("        ", "allow", p.Publish)
-		if len(p.Denied) > 0 {
-			list("        ", "deny", p.Denied)
+		if user != UserUpstream {
+			writeUser(&b, user)
 		}
-		b.WriteString("      }\n      subscribe: {\n")
-		list("        ", "allow", p.Subscribe)
-		b.WriteString("      }\n    }\n  }\n")
 	}
-	b.WriteString("]\n")
+	up, _ := Permissions(UserUpstream)
+	b.WriteString("    ]\n    exports: [\n")
+	ours := func(s string) string {
+		return strings.Replace(s, "$JS."+UpstreamDomain+".API.", jetstream.DefaultAPIPrefix, 1)
+	}
+	heard := slices.DeleteFunc(slices.Clone(up.Subscribe), func(s string) bool { return strings.HasPrefix(s, "_INBOX.") })
+	for _, s := range up.Publish {
+		answers := ""
+		if strings.Contains(s, ".MSG.NEXT.") {
+			answers = "response_type: stream, "
+		}
+		fmt.Fprintf(&b, "      {service: %q, %saccounts: [UPSTREAM]}\n", ours(s), answers)
+	}
+	for _, s := range heard {
+		fmt.Fprintf(&b, "      {stream: %q, accounts: [UPSTREAM]}\n", s)
+	}
+	b.WriteString(`    ]
+  }
+  # Systems that order. Answers do not leave the account, so that none of them can
+  # have one sent to a subject of ours.
+  UPSTREAM {
+    users: [
+`)
+	writeUser(&b, UserUpstream)
+	b.WriteString("    ]\n    imports: [\n")
+	for _, s := range up.Publish {
+		fmt.Fprintf(&b, "      {service: {account: SIMLINE, subject: %q}, to: %q}\n", ours(s), s)
+	}
+	for _, s := range heard {
+		fmt.Fprintf(&b, "      {stream: {account: SIMLINE, subject: %q}}\n", s)
+	}
+	b.WriteString(`    ]
+  }
+  # For the people who run the servers.
+  SYS {
+    users: [ {nkey: $NATS_NKEY_SYS} ]
+  }
+}
+system_account: SYS
+`)
 	return b.String()
+}
+
+func writeUser(b *strings.Builder, user string) {
+	p, _ := Permissions(user)
+	list := func(name string, subjects []string) {
+		if len(subjects) == 0 {
+			return
+		}
+		fmt.Fprintf(b, "            %s: [\n", name)
+		for _, s := range subjects {
+			fmt.Fprintf(b, "              %q\n", s)
+		}
+		b.WriteString("            ]\n")
+	}
+	fmt.Fprintf(b, "      # %s: %s\n      {\n        nkey: $NATS_NKEY_%s\n        permissions: {\n          publish: {\n", user, p.About, strings.ToUpper(user))
+	list("allow", p.Publish)
+	list("deny", p.Denied)
+	b.WriteString("          }\n          subscribe: {\n")
+	list("allow", p.Subscribe)
+	b.WriteString("          }\n        }\n      }\n")
 }

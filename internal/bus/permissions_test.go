@@ -32,7 +32,7 @@ func startSecured(t *testing.T) secured {
 	t.Helper()
 	dir := t.TempDir()
 	s := secured{seeds: map[string]string{}}
-	for _, user := range bus.Users {
+	for _, user := range append([]string{"sys"}, bus.Users...) {
 		kp, err := nkeys.CreateUser()
 		if err != nil {
 			t.Fatal(err)
@@ -53,7 +53,7 @@ func startSecured(t *testing.T) secured {
 	}
 	write(t, filepath.Join(dir, "users.conf"), bus.UsersConf())
 	conf := filepath.Join(dir, "nats.conf")
-	write(t, conf, fmt.Sprintf("listen: \"127.0.0.1:-1\"\njetstream { store_dir: %q }\naccounts { SIMLINE { jetstream: enabled, include ./users.conf } }\n", dir))
+	write(t, conf, fmt.Sprintf("listen: \"127.0.0.1:-1\"\njetstream { store_dir: %q }\ninclude ./users.conf\n", dir))
 	opts, err := server.ProcessConfigFile(conf)
 	if err != nil {
 		t.Fatalf("users.conf: %v", err)
@@ -160,7 +160,7 @@ var mayDo = map[string][]string{
 	bus.UserOperator: {"readall", "pub orders.v1.request.eiotclub.package", "pub orders.v1.cancel.esimfly", "pub orders.v1.evidence.eiotclub.o1", "pub webhooks.v1.eiotclub.default.x", "pub webhooks.v1.esimfly.default.x",
 		"pub cdr.v1.file.default", "pub tasks.v1.track.eiotclub", "pub orders.v1.status", "pub $KV.switches.k", "pub $KV.findings.k",
 		"pub $JS.API.INFO", "pub $JS.API.STREAM.LIST", "pub $JS.API.STREAM.NAMES", "pub $JS.API.STREAM.MSG.DELETE.DEAD"},
-	bus.UserUpstream: {"pub orders.v1.request.eiotclub.package", "pub orders.v1.cancel.esimfly", "pub tasks.v1.track.eiotclub", "pub orders.v1.status", "api.ORDER_EVENTS",
+	bus.UserUpstream: {"pub orders.v1.request.eiotclub.package", "pub orders.v1.cancel.esimfly", "pub tasks.v1.track.eiotclub", "pub orders.v1.status",
 		"sub orders.v1.event.*.*.*", "sub tasks.v1.ended.*", "sub _INBOX.upstream.>"},
 }
 
@@ -463,4 +463,51 @@ func TestUsersCanDoTheirWork(t *testing.T) {
 		must(t, readKey(b, bus.BucketLeases, "x"))
 		must(t, store(b, bus.SubjectEvidence("eiotclub", "o2")))
 	})
+	t.Run("upstream", func(t *testing.T) {
+		live, err := upstream.NC.SubscribeSync(bus.SubjectOrderEvent("*", "*", "*"))
+		must(t, err)
+		ended, err := upstream.NC.SubscribeSync(bus.SubjectTaskEnded("*"))
+		must(t, err)
+		must(t, upstream.NC.Flush())
+		operator := s.connect(t, bus.UserOperator)
+		_, err = operator.JS.CreateConsumer(ctx, bus.StreamOrderEvents, jetstream.ConsumerConfig{Durable: bus.UserUpstream, AckPolicy: jetstream.AckExplicitPolicy})
+		must(t, err)
+		must(t, store(orderer, bus.SubjectOrderEvent("o9", "eiotclub", "placed")))
+		_, err = live.NextMsgWithContext(ctx)
+		must(t, err)
+		must(t, store(s.connect(t, bus.UserReconciler), bus.SubjectTaskEnded("eiotclub")))
+		_, err = ended.NextMsgWithContext(ctx)
+		must(t, err)
+		abroad := *upstream
+		abroad.JS, err = jetstream.NewWithDomain(upstream.NC, bus.UpstreamDomain)
+		must(t, err)
+		must(t, takeOne(&abroad, bus.StreamOrderEvents, bus.UserUpstream))
+		for i, want := range []bool{false, true} {
+			ack, err := upstream.Publish(ctx, bus.NewMsg(bus.SubjectRequest("esimfly", "esim"), "same-id", []byte("{}")))
+			must(t, err)
+			if ack.Duplicate != want {
+				t.Errorf("publish %d: duplicate is %v: headers do not cross", i+1, ack.Duplicate)
+			}
+		}
+	})
+}
+
+// Who asks says where the answer goes. It must not be able to go into the ledger.
+func TestAnswersCannotBeSentToTheLedger(t *testing.T) {
+	s := startSecured(t)
+	upstream, operator := s.connect(t, bus.UserUpstream), s.connect(t, bus.UserOperator)
+	subject := bus.SubjectOrderEvent("o1", "eiotclub", "placed")
+	for _, request := range []string{bus.SubjectRequest("eiotclub", "package"), bus.SubjectTaskTrack("eiotclub"), bus.SubjectStatus,
+		"$JS.simline.API.STREAM.INFO.ORDER_EVENTS", "$JS.simline.API.CONSUMER.INFO.ORDER_EVENTS.upstream", "$JS.simline.API.CONSUMER.MSG.NEXT.ORDER_EVENTS.upstream", "$JS.ACK.ORDER_EVENTS.upstream.1.1.1.1.1"} {
+		if err := upstream.NC.PublishRequest(request, subject, []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A request that is answered, after those: they have been dealt with.
+	if _, err := upstream.Publish(t.Context(), bus.NewMsg(bus.SubjectRequest("eiotclub", "package"), "", []byte("{}"))); err != nil {
+		t.Fatal(err)
+	}
+	if m, found, err := operator.LastFromLeader(t.Context(), bus.StreamOrderEvents, bus.SubjectOrderHistory("o1")); err != nil || found {
+		t.Fatalf("an answer lies in the ledger: %q, %v", m.Data, err)
+	}
 }
