@@ -19,6 +19,9 @@ func (j judge) verdict(intent order.Record, p supplier.Placement, err error) ord
 	r.Error = errorOf(e)
 	if !strings.HasPrefix(e.Code, "(") {
 		r.Evidence = order.EvidenceReply
+		// An answer that is no success may have used the request id up all the same,
+		// so that a later "exists" proves no purchase.
+		r.Refused = r.Refused || e.Kind != supplier.Exists
 	}
 	switch {
 	case e.Kind == supplier.Exists:
@@ -32,7 +35,6 @@ func (j judge) verdict(intent order.Record, p supplier.Placement, err error) ord
 	}
 	// From here on it was certainly not placed.
 	if e.Sent {
-		r.Refused = true
 		r.Round++
 	}
 	switch {
