@@ -139,6 +139,15 @@ func TestEveryStreamIsArchivedOnce(t *testing.T) {
 	r.eventually("SELECT count() FROM simline.findings WHERE amount = -3.5", 1)
 	r.eventually("SELECT count() FROM simline.cdr_events", 2)
 	stop()
+	for _, stream := range bus.ArchivedStreams { // what a scaler sees
+		c, err := r.bus.JS.Consumer(t.Context(), stream, bus.ConsumerArchiver(stream))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info := c.CachedInfo(); info.NumPending != 0 || info.NumAckPending != 0 {
+			t.Errorf("%s: %d pending, %d not acknowledged", stream, info.NumPending, info.NumAckPending)
+		}
+	}
 	if n := r.number("SELECT count() FROM simline.order_events WHERE raw ILIKE '%SECRET%' OR raw ILIKE '%LPA:%'"); n != 0 {
 		t.Errorf("%d rows hold what installs an eSIM", n)
 	}

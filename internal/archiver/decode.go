@@ -23,6 +23,7 @@ type record struct {
 	sequence    uint64
 	publishedAt time.Time
 	data        []byte
+	ack         func() error // this and all before it
 }
 
 func (m record) key(epoch, now time.Time, data json.RawMessage) warehouse.EventKey {

@@ -42,6 +42,7 @@ type batch[R any] struct {
 	bytes       int
 	oldest      time.Time // when its first message was published
 	poison      *poison
+	ack         func() error // all of it, and what came before
 }
 
 type poison struct {
@@ -172,6 +173,10 @@ func (l *line[R]) flush(ctx context.Context, b batch[R]) error {
 			return err
 		}
 		l.settled.Store(b.poison.sequence)
+	}
+	if err := b.ack(); err != nil {
+		// Only the server's idea of our lag suffers; our place is in ClickHouse.
+		l.log.Warn("acknowledgement not delivered", "error", err)
 	}
 	l.oldest.Store(0)
 	return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/warehouse"
 	"github.com/simline/simline/internal/wire"
 )
@@ -58,14 +59,18 @@ const (
 )
 
 // gather reads the stream from p on, in order, and hands on batches by size or
-// time until ctx ends or the reading breaks.
+// time until ctx ends or the reading breaks. The durable consumer is set to p
+// first: what a reader that died had taken without acknowledging would otherwise
+// come late, behind newer messages.
 func (l *line[R]) gather(ctx context.Context, p place, out chan<- batch[R]) error {
-	cons, err := p.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-		Description: "archiver reads " + l.stream, AckPolicy: jetstream.AckNonePolicy, DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq: p.next, InactiveThreshold: time.Minute, MemoryStorage: true, Replicas: 1,
-	})
+	name := bus.ConsumerArchiver(l.stream)
+	at, err := l.d.Bus.JS.ResetConsumerToSequence(ctx, l.stream, name, p.next)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", l.stream, err)
+		return fmt.Errorf("set consumer %s to %d (NATS server 2.14 or newer): %w", name, p.next, err)
+	}
+	cons, err := p.stream.Consumer(ctx, name)
+	if err != nil {
+		return fmt.Errorf("bind to consumer %s: %w", name, err)
 	}
 	it, err := cons.Messages(jetstream.PullMaxBytes(fetchBytes), jetstream.PullExpiry(30*time.Second), jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
@@ -73,7 +78,7 @@ func (l *line[R]) gather(ctx context.Context, p place, out chan<- batch[R]) erro
 	}
 	defer it.Stop()
 	defer context.AfterFunc(ctx, it.Stop)()
-	r := &reader{it: it}
+	r := &reader{it: it, delivered: at.Delivered.Consumer}
 	for {
 		b, err := l.nextBatch(r, p.epoch)
 		if len(b.rows) > 0 || b.poison != nil {
@@ -92,7 +97,7 @@ func (l *line[R]) gather(ctx context.Context, p place, out chan<- batch[R]) erro
 // reader hands out a consumer's messages and can take one back.
 type reader struct {
 	it        jetstream.MessagesContext
-	delivered uint64
+	delivered uint64 // by the consumer, as it counts; one of another reader's would be missing
 	back      *record
 }
 
@@ -111,11 +116,11 @@ func (r *reader) next(wait time.Duration) (record, error) {
 	if err != nil {
 		return record{}, fmt.Errorf("metadata: %w", err)
 	}
-	if r.delivered++; meta.Sequence.Consumer != r.delivered {
-		return record{}, fmt.Errorf("delivery %d came instead of %d", meta.Sequence.Consumer, r.delivered)
+	if r.delivered++; meta.Sequence.Consumer != r.delivered || meta.NumDelivered > 1 {
+		return record{}, fmt.Errorf("delivery %d (attempt %d) came instead of %d", meta.Sequence.Consumer, meta.NumDelivered, r.delivered)
 	}
 	return record{subject: msg.Subject(), header: msg.Headers(), messageID: msg.Headers().Get(nats.MsgIdHdr),
-		sequence: meta.Sequence.Stream, publishedAt: meta.Timestamp.UTC(), data: msg.Data()}, nil
+		sequence: meta.Sequence.Stream, publishedAt: meta.Timestamp.UTC(), data: msg.Data(), ack: msg.Ack}, nil
 }
 
 // nextBatch gathers until the batch is full, its first message has waited long
@@ -143,6 +148,7 @@ func (l *line[R]) nextBatch(r *reader, epoch time.Time) (batch[R], error) {
 			r.back = &rec
 			return b, nil
 		}
+		b.ack = rec.ack
 		row, err := l.decode(rec, epoch, time.Now().UTC())
 		if err != nil {
 			b.poison = &poison{rec, err}
