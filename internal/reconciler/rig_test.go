@@ -180,14 +180,14 @@ func (r *rig) standing() []string {
 	out := []string{}
 	for _, e := range entries {
 		f := e.Finding
-		s := f.Kind + " " + strings.TrimSpace(f.OrderID+" "+f.TaskID+f.Window)
+		s := f.Kind + strings.TrimRight(" "+f.OrderID+f.TaskID+f.Window, " ")
 		if f.Amount != nil {
 			s += " " + f.Amount.String()
 		}
 		if f.Status != statusOpen {
 			s += " " + f.Status
 		}
-		out = append(out, s)
+		out = append(out, strings.TrimSpace(s))
 	}
 	slices.Sort(out)
 	return out

@@ -234,7 +234,7 @@ func (p *usagePass) finding(kind string, s stretch, card string, ours, theirs in
 // explain names the files that may have to do with a difference of a stretch:
 // those that were not loaded whole.
 func (p *usagePass) explain(ctx context.Context, s stretch) (string, error) {
-	files, err := p.Books.FilesSince(ctx, p.account.Name, s.from)
+	files, err := p.Books.FilesSince(ctx, p.account.Name, s.from.UTC())
 	if err != nil {
 		return "", err
 	}

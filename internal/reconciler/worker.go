@@ -103,6 +103,14 @@ func (w *Worker) addJobs(accounts []Account, metrics *Metrics, now func() time.T
 		{Name: JobNotifications, Settle: cfg.Settle, Most: day, Lookback: cfg.Lookback,
 			Look: (&Notifications{Accounts: accounts, Ledger: ledger, Settle: cfg.Settle, Lookback: cfg.Lookback}).Look},
 	}
+	balance := &Balance{Accounts: accounts, Ledger: ledger, Book: w.runner.Book, Metrics: metrics, Settle: cfg.Settle, Days: cfg.BalanceDays, Turns: cfg.Spread + 1}
+	if _, on, err := cfg.Schedule(JobRecords); err == nil && on {
+		balance.Records = func(ctx context.Context) (Progress, error) {
+			p, _, err := w.runner.Periods.Load(ctx, JobRecords)
+			return p, err
+		}
+	}
+	jobs = append(jobs, &Job{Name: JobBalance, Look: balance.Look})
 	if w.books != nil {
 		zone, err := ParseZone(cfg.UsageZone)
 		if err != nil {
@@ -141,7 +149,8 @@ func (c *Config) accounts() ([]Account, error) {
 	for _, name := range slices.Sorted(maps.Keys(configured.EIOTCLUB)) {
 		a := configured.EIOTCLUB[name]
 		if a.AppKey == "" || a.AppSecret == "" {
-			continue // an account for CDR files only
+			out = append(out, Account{Supplier: order.EIOTCLUB, Name: name}) // for its CDR files only
+			continue
 		}
 		client := eiotclub.New(eiotclub.Config{BaseURL: a.BaseURL, AppKey: a.AppKey, Secret: a.AppSecret, HTTP: http, Location: zone})
 		out = append(out, Account{Supplier: order.EIOTCLUB, Name: name, Packages: client, Statuses: client, Clouds: client,

@@ -1,0 +1,114 @@
+package reconciler
+
+import (
+	"testing"
+	"time"
+
+	"github.com/shopspring/decimal"
+
+	"github.com/simline/simline/internal/order"
+	sim "github.com/simline/simline/internal/sim/eiotclub"
+)
+
+func TestGap(t *testing.T) {
+	t0 := time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)
+	at := func(m int) time.Time { return t0.Add(time.Duration(m) * time.Minute) }
+	snap := func(m int, balance string) Snapshot {
+		return Snapshot{From: at(m), At: at(m), Balance: order.Money{Amount: decimal.RequireFromString(balance), Currency: "USD"}}
+	}
+	buy := func(id string, from, to int, price string) Movement {
+		d := decimal.RequireFromString(price).Neg()
+		return Movement{Order: id, From: at(from), To: at(to), Low: d, High: d}
+	}
+	opening := snap(0, "100.00")
+	for name, c := range map[string]struct {
+		closing   Snapshot
+		movements []Movement
+		want      string
+	}{
+		"nothing happened":             {snap(60, "100"), nil, "0"},
+		"one purchase":                 {snap(60, "95.10"), []Movement{buy("a", 10, 11, "4.90")}, "0"},
+		"bought twice":                 {snap(60, "90.20"), []Movement{buy("a", 10, 11, "4.90")}, "-4.9"},
+		"topped up":                    {snap(60, "145.10"), []Movement{buy("a", 10, 11, "4.90")}, "50"},
+		"before the opening":           {snap(60, "100"), []Movement{buy("a", -10, -9, "4.90")}, "0"},
+		"after the closing":            {snap(60, "100"), []Movement{buy("a", 70, 71, "4.90")}, "0"},
+		"over the closing, charged":    {snap(60, "95.10"), []Movement{buy("a", 59, 61, "4.90")}, "0"},
+		"over the closing, not yet":    {snap(60, "100"), []Movement{buy("a", 59, 61, "4.90")}, "0"},
+		"over the opening, charged":    {snap(60, "100"), []Movement{buy("a", -1, 1, "4.90")}, "0"},
+		"over the edge explains it":    {snap(60, "93.00"), []Movement{buy("a", 59, 61, "4.90")}, "-2.1"},
+		"price not known":              {snap(60, "93.00"), []Movement{{Order: "a", From: at(10), To: at(11), Open: true}}, "0"},
+		"money in all the same":        {snap(60, "101.00"), []Movement{{Order: "a", From: at(10), To: at(11), Open: true}}, "1"},
+		"the reply that told closing":  {Snapshot{From: at(59), At: at(60), Order: "a", Balance: snap(0, "95.10").Balance}, []Movement{buy("a", 59, 60, "4.90")}, "0"},
+		"and it was charged twice":     {Snapshot{From: at(59), At: at(60), Order: "a", Balance: snap(0, "90.20").Balance}, []Movement{buy("a", 59, 60, "4.90")}, "-4.9"},
+		"refunded in part":             {snap(60, "97.00"), []Movement{buy("a", 10, 11, "4.90"), {From: at(10), To: at(30), High: decimal.RequireFromString("4.90")}}, "0"},
+		"refunded more than was paid":  {snap(60, "100.01"), []Movement{buy("a", 10, 11, "4.90"), {From: at(10), To: at(30), High: decimal.RequireFromString("4.90")}}, "0.01"},
+		"exact to the last digit":      {snap(60, "99.699999"), []Movement{buy("a", 1, 2, "0.1"), buy("b", 3, 4, "0.2")}, "-0.000001"},
+		"floats would say a gap":       {snap(60, "99.7"), []Movement{buy("a", 1, 2, "0.1"), buy("b", 3, 4, "0.2")}, "0"},
+		"within the skew of the clock": {snap(60, "100"), []Movement{{Order: "a", From: at(60).Add(-time.Second), To: at(60).Add(-time.Second), Low: decimal.New(-1, 0), High: decimal.New(-1, 0)}}, "0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := Gap(opening, c.closing, c.movements); got.String() != c.want {
+				t.Errorf("gap %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestBalanceFindsWhatNoListShows(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.CronRecords = "off" })
+	r.buy(r.packageRequest("before", r.iccid(0)))
+	r.run(JobBalance) // opening
+	r.sleep(time.Minute)
+	r.buy(r.packageRequest("one", r.iccid(1)))
+	r.buy(r.packageRequest("two", r.iccid(2)))
+	r.sleep(time.Minute)
+	r.run(JobBalance) // closing, to be judged
+	r.sleep(testSettle + time.Minute)
+	r.run(JobBalance)
+	if got := r.standing(); len(got) != 0 {
+		t.Fatalf("gap in a clean book: %v", got)
+	}
+	if _, err := r.sim.Plant(sim.Order{OutTradeNo: "shadow", ICCID: r.iccid(3)}, true, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sim.Forget("shadow"); err != nil { // in no list, and paid
+		t.Fatal(err)
+	}
+	r.sleep(time.Minute)
+	r.run(JobBalance)
+	if got := r.standing(); len(got) != 0 {
+		t.Fatalf("gap before the settle time: %v", got)
+	}
+	for range 2 {
+		r.sleep(testSettle + time.Minute)
+		r.run(JobBalance)
+	}
+	got := r.standing()
+	if len(got) != 1 || got[0][:12] != "balance_gap " || got[0][len(got[0])-8:] != "0.50 USD" {
+		t.Fatalf("findings %v, want a gap of 0.50 USD", got)
+	}
+}
+
+func TestBalanceLow(t *testing.T) {
+	r := newRig(t, nil)
+	for i := range 4 {
+		r.buy(r.packageRequest(string(rune('a'+i)), r.iccid(i)))
+	}
+	r.sim.TopUp(-r.sim.Balance().Minor + 1100) // 11.00 left at 2.00 a day
+	r.run(JobBalance)
+	if got := r.standing(); len(got) != 1 || got[0] != "balance_low" {
+		t.Fatalf("findings %v, want balance_low", got)
+	}
+	r.sim.TopUp(400) // 7 days: not low by itself, too little to end the warning
+	r.sleep(time.Minute)
+	r.run(JobBalance)
+	if got := r.standing(); len(got) != 1 {
+		t.Fatalf("the warning came and went: %v", got)
+	}
+	r.sim.TopUp(200)
+	r.sleep(time.Minute)
+	r.run(JobBalance)
+	if got := r.standing(); len(got) != 0 {
+		t.Fatalf("the warning stays: %v", got)
+	}
+}
