@@ -72,14 +72,14 @@ func (b Books) Compare(heldAllowed bool) []Figure {
 		case r.State == order.Held && heldAllowed:
 			held++
 		default:
-			settled.complain("%s: %q %q", id, r.State, r.Error)
+			settled.complain("%s: state %q, error %+v", id, r.State, deref(r.Error))
 		}
 		if r.State == order.Fulfilled && r.SupplierOrderID != p.SupplierOrderID {
 			ids.complain("%s: %q, true %q", id, r.SupplierOrderID, p.SupplierOrderID)
 		} else if r.State == order.Fulfilled || r.State == order.Held && heldAllowed {
 			right++
 		}
-		if a.State == string(r.State) && a.SupplierOrderID == r.SupplierOrderID {
+		if r.State != order.Begin && a.State == string(r.State) && a.SupplierOrderID == r.SupplierOrderID {
 			alike++
 		} else {
 			archived.complain("%s: %+v, ledger %q %q", id, a, r.State, r.SupplierOrderID)
@@ -108,6 +108,13 @@ func (b Books) Compare(heldAllowed bool) []Figure {
 	found := Figure{What: "discrepancies planted = open findings", Want: strings.Join(b.Planted, " "), Got: strings.Join(b.Findings, " ")}
 	found.OK = slices.Equal(b.Planted, b.Findings)
 	return append(figures, found)
+}
+
+func deref(e *order.Error) order.Error {
+	if e == nil {
+		return order.Error{}
+	}
+	return *e
 }
 
 const maxComplaints = 5

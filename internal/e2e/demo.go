@@ -158,14 +158,14 @@ func (s *Stage) Memory() []Figure {
 // side by side and returns ErrBooksDiffer unless all of them agree.
 func Demo(ctx context.Context, out io.Writer, cfg StageConfig) (err error) {
 	begin := time.Now()
-	cfg.Progress = func(s string) { fmt.Fprintln(out, "·", s) }
+	cfg.Progress = func(s string) { fmt.Fprintf(out, "%5.1fs  %s\n", time.Since(begin).Seconds(), s) }
 	cfg.Since = time.Duration(DemoLoad.Windows+4) * 30 * time.Minute
 	s, err := NewStage(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Stop()) }()
-	fmt.Fprintf(out, "· %d orders, %d half hours of CDRs, the suppliers on a bad day\n", DemoLoad.Orders, DemoLoad.Windows)
+	cfg.Progress(fmt.Sprintf("%d orders, %d half hours of CDRs, the suppliers on a bad day", DemoLoad.Orders, DemoLoad.Windows))
 	if err := s.Plant(); err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func Demo(ctx context.Context, out io.Writer, cfg StageConfig) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(out, "· waiting for the books to agree")
+	cfg.Progress("waiting for the books to agree")
 	figures, err := s.Settle(ctx, requested, DemoLoad.Settle, false)
 	figures = append(figures, s.Memory()...)
 	fmt.Fprint(out, RenderFigures(figures))
