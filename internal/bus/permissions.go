@@ -85,9 +85,10 @@ func Permissions(user string) (Permission, bool) {
 		g.read(BucketLeases, BucketTasks, BucketFindings, BucketReconPeriods, BucketOpenOrders, BucketSwitches)
 	case UserArchiver:
 		g.About = "reads what is archived"
-		g.follow(ArchivedStreams...)
 		for _, s := range ArchivedStreams {
 			g.bind(s, ConsumerArchiver(s))
+			// It goes on from where ClickHouse stands, whatever was delivered before.
+			g.api("CONSUMER.RESET." + s + "." + ConsumerArchiver(s))
 			g.publish(SubjectDead(s))
 		}
 		g.see(StreamDead)

@@ -124,7 +124,7 @@ func universe() []string {
 			pub("$JS.API." + fmt.Sprintf(call, s))
 		}
 		for _, c := range topo.Consumers[s] {
-			for _, call := range []string{"INFO", "MSG.NEXT", "DELETE", "CREATE"} {
+			for _, call := range []string{"INFO", "MSG.NEXT", "DELETE", "CREATE", "RESET"} {
 				pub("$JS.API.CONSUMER." + call + "." + s + "." + c.Durable)
 			}
 			pub("$JS.API.CONSUMER.CREATE."+s+"."+c.Durable+".x.y", "$JS.ACK."+s+"."+c.Durable+".1.2.3.4.5")
@@ -153,7 +153,8 @@ var mayDo = map[string][]string{
 		"api.ORDER_EVENTS", "follow.ORDER_EVENTS", "follow.WEBHOOKS", "follow.CDR_EVENTS", "info.EVIDENCE", "info.FINDINGS", "info.DEAD",
 		"pub $KV.leases.k", "pub $KV.tasks.k", "pub $KV.findings.k", "pub $KV.recon_periods.k",
 		"read.leases", "read.tasks", "read.findings", "read.recon_periods", "read.open_orders", "read.switches"},
-	bus.UserArchiver: {"follow.ORDER_EVENTS", "follow.WEBHOOKS", "follow.FINDINGS", "follow.CDR_EVENTS", "bind.ORDER_EVENTS.archiver-ORDER_EVENTS", "bind.WEBHOOKS.archiver-WEBHOOKS",
+	bus.UserArchiver: {"pub $JS.API.CONSUMER.RESET.ORDER_EVENTS.archiver-ORDER_EVENTS", "pub $JS.API.CONSUMER.RESET.WEBHOOKS.archiver-WEBHOOKS",
+		"pub $JS.API.CONSUMER.RESET.FINDINGS.archiver-FINDINGS", "pub $JS.API.CONSUMER.RESET.CDR_EVENTS.archiver-CDR_EVENTS", "bind.ORDER_EVENTS.archiver-ORDER_EVENTS", "bind.WEBHOOKS.archiver-WEBHOOKS",
 		"bind.FINDINGS.archiver-FINDINGS", "bind.CDR_EVENTS.archiver-CDR_EVENTS", "pub dead.v1.ORDER_EVENTS", "pub dead.v1.WEBHOOKS", "pub dead.v1.FINDINGS", "pub dead.v1.CDR_EVENTS", "info.DEAD",
 		"pub $KV.leases.k", "read.leases"},
 	bus.UserSetup: {"make.*", "pub $JS.API.INFO"},
