@@ -18,15 +18,15 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/simline/simline/internal/cdr"
-	"github.com/simline/simline/internal/cdr/cdrtest"
+	"github.com/simline/simline/internal/cdr/cdrgen"
 )
 
 const goodLine = "7001,2026-01-15 00:10:00,2026-01-15 00:20:00,8988308650100524999,454310000000001,1048576,350000000000001,46001"
 
 var rules = cdr.Rules{
-	WindowStart: cdrtest.Window.Start,
-	WindowEnd:   cdrtest.Window.End,
-	Now:         cdrtest.Window.Generated,
+	WindowStart: cdrgen.Window.Start,
+	WindowEnd:   cdrgen.Window.End,
+	Now:         cdrgen.Window.Generated,
 }
 
 // decode reads everything, in blocks of n rows.
@@ -265,7 +265,7 @@ func TestReadErrorIsNotTheEnd(t *testing.T) {
 // in chunks of any size.
 func TestAgainstGenerator(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		f := cdrtest.File{Rows: rapid.IntRange(1, 300).Draw(rt, "rows"), Cards: 50, Seed: rapid.Uint64().Draw(rt, "seed")}
+		f := cdrgen.File{Rows: rapid.IntRange(1, 300).Draw(rt, "rows"), Cards: 50, Seed: rapid.Uint64().Draw(rt, "seed")}
 		var file bytes.Buffer
 		if err := f.Write(&file); err != nil {
 			rt.Fatal(err)
@@ -295,7 +295,7 @@ func TestSortIsTheWarehousesOrder(t *testing.T) {
 		var file []byte
 		n := rapid.IntRange(1, 200).Draw(rt, "n")
 		for range n {
-			start := cdrtest.Window.Start.Add(-time.Duration(rapid.IntRange(0, 30*86400).Draw(rt, "ago")) * time.Second)
+			start := cdrgen.Window.Start.Add(-time.Duration(rapid.IntRange(0, 30*86400).Draw(rt, "ago")) * time.Second)
 			digits := rapid.SampledFrom([]string{"898830865010052499", "8988308650100524999", "89440000000000000000", "1000000000000000000000"}).Draw(rt, "iccid")
 			b := []byte(digits)
 			b[rapid.IntRange(0, len(b)-1).Draw(rt, "pos")] = byte('0' + rapid.IntRange(0, 9).Draw(rt, "digit"))
@@ -322,7 +322,7 @@ func TestSortIsTheWarehousesOrder(t *testing.T) {
 
 func TestNoAllocationPerRow(t *testing.T) {
 	var file bytes.Buffer
-	if err := (cdrtest.File{Rows: 20_000}).Write(&file); err != nil {
+	if err := (cdrgen.File{Rows: 20_000}).Write(&file); err != nil {
 		t.Fatal(err)
 	}
 	block := make([]cdr.Row, 4096)
@@ -381,7 +381,7 @@ func FuzzDecode(f *testing.F) {
 
 var benchFile = func() []byte {
 	var b bytes.Buffer
-	if err := (cdrtest.File{Rows: 200_000, Seed: rand.Uint64()}).Write(&b); err != nil {
+	if err := (cdrgen.File{Rows: 200_000, Seed: rand.Uint64()}).Write(&b); err != nil {
 		panic(err)
 	}
 	return b.Bytes()

@@ -1,4 +1,4 @@
-package warehouse
+package warehouse_test
 
 import (
 	"bytes"
@@ -12,33 +12,12 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/simline/simline/internal/cdr"
-	"github.com/simline/simline/internal/cdr/cdrtest"
-	"github.com/simline/simline/internal/devstack/chd"
+	"github.com/simline/simline/internal/cdr/cdrgen"
+	"github.com/simline/simline/internal/warehouse"
+	"github.com/simline/simline/internal/warehouse/warehousetest"
 )
 
-// open gives the test an engine of its own.
-func open(t *testing.T) *DB {
-	t.Helper()
-	s, err := chd.Start(t.Context(), chd.Config{DataDir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Stop() })
-	if err := Migrate(t.Context(), s.DSN(), nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := Migrate(t.Context(), s.DSN(), func(f string) { t.Errorf("%s applied twice", f) }); err != nil {
-		t.Fatal(err)
-	}
-	db, err := Open(s.DSN())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	return db
-}
-
-func rowsOf(t *testing.T, f cdrtest.File) []cdr.Row {
+func rowsOf(t *testing.T, f cdrgen.File) []cdr.Row {
 	t.Helper()
 	var file bytes.Buffer
 	if err := f.Write(&file); err != nil {
@@ -53,17 +32,17 @@ func rowsOf(t *testing.T, f cdrtest.File) []cdr.Row {
 	return s.Sort(rows)
 }
 
-func one[T any](t *testing.T, db *DB, query string, args ...any) T {
+func one[T any](t *testing.T, db *warehouse.DB, query string, args ...any) T {
 	t.Helper()
 	var v T
-	if err := db.conn.QueryRow(t.Context(), query, args...).Scan(&v); err != nil {
+	if err := db.Conn().QueryRow(t.Context(), query, args...).Scan(&v); err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}
 	return v
 }
 
 func TestSchemaIsDocumented(t *testing.T) {
-	db := open(t)
+	db := warehousetest.Open(t)
 	// A dictionary's columns cannot carry comments, goose's table is goose's.
 	const ours = "database IN ('simline', 'mart') AND table NOT IN ('schema_versions', 'network')"
 	if got := one[string](t, db, "SELECT arrayStringConcat(groupArray(database || '.' || table || '.' || name), ' ') FROM system.columns WHERE comment = '' AND "+ours); got != "" {
@@ -82,17 +61,17 @@ func TestSchemaIsDocumented(t *testing.T) {
 
 // Both ways of inserting and both ways of reading must say the same.
 func TestInsertAndRead(t *testing.T) {
-	db := open(t)
-	rows := rowsOf(t, cdrtest.File{Rows: 40_000, Cards: 500})
+	db := warehousetest.Open(t)
+	rows := rowsOf(t, cdrgen.File{Rows: 40_000, Cards: 500})
 	half := len(rows) / 2
-	version := Version(cdrtest.Window.Generated, 3)
-	b := Batch{Account: "default", File: "a.csv", Version: version, Token: "1"}
+	version := warehouse.Version(cdrgen.Window.Generated, 3)
+	b := warehouse.Batch{Account: "default", File: "a.csv", Version: version, Token: "1"}
 	for range 2 { // a repeat changes nothing, not even before a merge
 		if err := db.InsertCDR(t.Context(), b, rows[:half]); err != nil {
 			t.Fatal(err)
 		}
 	}
-	columns := &DB{conn: db.conn}
+	columns := db.OverColumns()
 	b.Token = "2"
 	for range 2 {
 		if err := columns.InsertCDR(t.Context(), b, rows[half:]); err != nil {
@@ -125,19 +104,19 @@ func TestInsertAndRead(t *testing.T) {
 		}
 	}
 
-	all := StoredRange{Account: "default", MinID: ids[0], MaxID: ids[0]}
+	all := warehouse.StoredRange{Account: "default", MinID: ids[0], MaxID: ids[0]}
 	for _, id := range ids {
 		all.MinID, all.MaxID = min(all.MinID, id), max(all.MaxID, id)
 	}
-	read := func(db *DB, r StoredRange) map[int64]Stored {
-		out := map[int64]Stored{}
-		if err := db.ReadStored(t.Context(), r, func(s Stored) { out[s.ID] = s }); err != nil {
+	read := func(db *warehouse.DB, r warehouse.StoredRange) map[int64]warehouse.Stored {
+		out := map[int64]warehouse.Stored{}
+		if err := db.ReadStored(t.Context(), r, func(s warehouse.Stored) { out[s.ID] = s }); err != nil {
 			t.Fatal(err)
 		}
 		return out
 	}
 	raw := read(db, all)
-	if len(raw) != len(rows) || raw[ids[7]] != (Stored{ID: ids[7], Hash: byID[ids[7]].Hash, Version: version}) {
+	if len(raw) != len(rows) || raw[ids[7]] != (warehouse.Stored{ID: ids[7], Hash: byID[ids[7]].Hash, Version: version}) {
 		t.Fatalf("%d read, %+v", len(raw), raw[ids[7]])
 	}
 	if diff := cmp.Diff(raw, read(columns, all)); diff != "" {
@@ -147,7 +126,7 @@ func TestInsertAndRead(t *testing.T) {
 	for c := range 3 {
 		all.Class, all.Of = c, 3
 		for id := range read(db, all) {
-			if Class(id, 3) != c {
+			if warehouse.Class(id, 3) != c {
 				t.Fatalf("id %d in class %d", id, c)
 			}
 			classes++
@@ -167,7 +146,7 @@ func TestInsertAndRead(t *testing.T) {
 		c := chunks[0]
 		chunks = chunks[1:]
 		return c, nil
-	}, func(Stored) { named++ })
+	}, func(warehouse.Stored) { named++ })
 	if err != nil || named != 15 {
 		t.Fatalf("%d of 15 named ids, %v", named, err)
 	}
@@ -179,14 +158,14 @@ func TestInsertAndRead(t *testing.T) {
 // A correction that moves a record to another hour or card takes effect in one
 // insert, and what lies beneath never shows.
 func TestTombstone(t *testing.T) {
-	db := open(t)
-	old := cdrtest.Window.Start
+	db := warehousetest.Open(t)
+	old := cdrgen.Window.Start
 	r := cdr.Record{ID: 1, Start: old, Stop: old.Add(time.Minute), ICCID: "8988308650100524999", Usage: 100, MCCMNC: "46001"}
 	moved := r
 	moved.Start, moved.Usage = old.Add(-26*time.Hour), 70
 	insert := func(version int64, rows ...cdr.Row) {
 		t.Helper()
-		if err := db.InsertCDR(t.Context(), Batch{Account: "default", File: "f", Version: version, Token: fmt.Sprint(version)}, rows); err != nil {
+		if err := db.InsertCDR(t.Context(), warehouse.Batch{Account: "default", File: "f", Version: version, Token: fmt.Sprint(version)}, rows); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -216,12 +195,12 @@ func TestTombstone(t *testing.T) {
 
 // The daily marts say the same while a day is open, sealed, and open again.
 func TestSealedDaysSayTheSame(t *testing.T) {
-	db := open(t)
-	day1 := cdrtest.Window
+	db := warehousetest.Open(t)
+	day1 := cdrgen.Window
 	day0 := day1
 	day0.Start, day0.End = day1.Start.AddDate(0, 0, -1), day1.End.AddDate(0, 0, -1)
 	var want uint64
-	load := func(account string, f cdrtest.File, token string) {
+	load := func(account string, f cdrgen.File, token string) {
 		t.Helper()
 		rows := rowsOf(t, f)
 		var days []time.Time
@@ -235,7 +214,7 @@ func TestSealedDaysSayTheSame(t *testing.T) {
 		if err := db.OpenDays(t.Context(), account, days[len(days)-1:]); err != nil {
 			t.Fatal(err)
 		}
-		if err := db.InsertCDR(t.Context(), Batch{Account: account, File: "f", Version: 5, Token: token}, rows); err != nil {
+		if err := db.InsertCDR(t.Context(), warehouse.Batch{Account: account, File: "f", Version: 5, Token: token}, rows); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -247,9 +226,9 @@ func TestSealedDaysSayTheSame(t *testing.T) {
 			}
 		}
 	}
-	load("default", cdrtest.File{Rows: 500, Cards: 50, Name: day0}, "a")
-	load("second", cdrtest.File{Rows: 500, Cards: 50, Name: day0, FirstID: 5000, Seed: 1}, "b")
-	load("default", cdrtest.File{Rows: 500, Cards: 50, Name: day1, FirstID: 9000}, "c")
+	load("default", cdrgen.File{Rows: 500, Cards: 50, Name: day0}, "a")
+	load("second", cdrgen.File{Rows: 500, Cards: 50, Name: day0, FirstID: 5000, Seed: 1}, "b")
+	load("default", cdrgen.File{Rows: 500, Cards: 50, Name: day1, FirstID: 9000}, "c")
 	check("all open")
 	days, err := db.QuietDays(t.Context(), "default", 0)
 	if err != nil || len(days) != 3 { // records of the window began the day before it, too
@@ -267,7 +246,7 @@ func TestSealedDaysSayTheSame(t *testing.T) {
 	if n := one[uint64](t, db, "SELECT count() FROM simline.usage_days FINAL WHERE open = 0"); n != 3 {
 		t.Fatalf("%d days sealed, want 3", n)
 	}
-	load("default", cdrtest.File{Rows: 100, Cards: 50, Name: day1, FirstID: 20_000, Seed: 2}, "d")
+	load("default", cdrgen.File{Rows: 100, Cards: 50, Name: day1, FirstID: 20_000, Seed: 2}, "d")
 	check("opened again")
 	days, err = db.QuietDays(t.Context(), "default", 0)
 	if err != nil || len(days) == 0 {
@@ -288,13 +267,13 @@ func TestSealedDaysSayTheSame(t *testing.T) {
 }
 
 func TestFilesAndCoverage(t *testing.T) {
-	db := open(t)
-	base := cdrtest.Window
+	db := warehousetest.Open(t)
+	base := cdrgen.Window
 	at := func(minutes int) time.Time { return base.Start.Add(time.Duration(minutes) * time.Minute) }
-	put := func(from, to, loaded int, state string) File {
+	put := func(from, to, loaded int, state string) warehouse.File {
 		t.Helper()
 		n := cdr.Name{Account: "10001", Start: at(from), End: at(to), Generated: at(to + 30)}
-		f := File{Account: "default", File: n.String(), SHA256: fmt.Sprintf("%064d", from), State: state, Size: 123, WindowStart: n.Start, WindowEnd: n.End,
+		f := warehouse.File{Account: "default", File: n.String(), SHA256: fmt.Sprintf("%064d", from), State: state, Size: 123, WindowStart: n.Start, WindowEnd: n.End,
 			GeneratedAt: n.Generated, Lines: 11, Rows: 10, Inserted: 7, Known: 2, Rejects: 1, Conflicts: 1, Outside: 3, Bytes: 1 << 40,
 			FirstHour: at(0), LastHour: at(60), FirstLoaded: at(loaded), LoadedAt: at(loaded), UpdatedAt: at(loaded)}
 		for range 2 {
@@ -304,11 +283,11 @@ func TestFilesAndCoverage(t *testing.T) {
 		}
 		return f
 	}
-	first := put(0, 60, 95, FileLoaded) // 0-30 only overlapped, 30-60 on time
-	put(30, 90, 500, FileWithRejects)   // 60-90 late
-	put(120, 180, 200, FileLoaded)      // 90-120 missing, 120-150 only overlapped
-	put(180, 240, 0, FileHeld)          // covers nothing
-	put(200, 210, 215, FileLoaded)      // less than half an hour: covers nothing
+	first := put(0, 60, 95, warehouse.FileLoaded) // 0-30 only overlapped, 30-60 on time
+	put(30, 90, 500, warehouse.FileWithRejects)   // 60-90 late
+	put(120, 180, 200, warehouse.FileLoaded)      // 90-120 missing, 120-150 only overlapped
+	put(180, 240, 0, warehouse.FileHeld)          // covers nothing
+	put(200, 210, 215, warehouse.FileLoaded)      // less than half an hour: covers nothing
 	got, err := db.FilesNamed(t.Context(), "default", first.File)
 	if err != nil || len(got) != 1 {
 		t.Fatal(got, err)
@@ -320,7 +299,7 @@ func TestFilesAndCoverage(t *testing.T) {
 	if err != nil || len(windows) != 4 || !windows[0].Start.Equal(at(0)) || !windows[0].End.Equal(at(60)) {
 		t.Fatal(windows, err)
 	}
-	rows, err := db.conn.Query(t.Context(), "SELECT status, files, with_rejects FROM mart.cdr_coverage WHERE account = 'default' ORDER BY event_time LIMIT 7")
+	rows, err := db.Conn().Query(t.Context(), "SELECT status, files, with_rejects FROM mart.cdr_coverage WHERE account = 'default' ORDER BY event_time LIMIT 7")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -361,10 +340,10 @@ func split3(s string) []any {
 }
 
 func TestConfirmedAndConflicts(t *testing.T) {
-	db := open(t)
+	db := warehousetest.Open(t)
 	for i, v := range []int64{2000, 3000} {
 		ids := []int64{5, -7, 5, 900_000 + int64(i)}
-		if err := db.InsertConfirmed(t.Context(), Batch{Account: "default", File: "f", Version: v, Token: fmt.Sprint(v)}, 0, ids); err != nil {
+		if err := db.InsertConfirmed(t.Context(), warehouse.Batch{Account: "default", File: "f", Version: v, Token: fmt.Sprint(v)}, 0, ids); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -375,13 +354,13 @@ func TestConfirmedAndConflicts(t *testing.T) {
 	if diff := cmp.Diff(map[int64]int64{5: 3000, -7: 3000}, got); diff != "" {
 		t.Fatal(diff)
 	}
-	rows := rowsOf(t, cdrtest.File{Rows: 2})
-	c := Conflict{Kept: Versioned{Row: rows[0], File: "new", Version: 2}, Lost: Versioned{Row: rows[1], File: "old", Version: 1}}
+	rows := rowsOf(t, cdrgen.File{Rows: 2})
+	c := warehouse.Conflict{Kept: warehouse.Versioned{Row: rows[0], File: "new", Version: 2}, Lost: warehouse.Versioned{Row: rows[1], File: "old", Version: 1}}
 	for range 2 {
-		if err := db.InsertConflicts(t.Context(), "default", "t", []Conflict{c}, time.Now()); err != nil {
+		if err := db.InsertConflicts(t.Context(), "default", "t", []warehouse.Conflict{c}, time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		if err := db.InsertRejects(t.Context(), File{Account: "default", File: "f", SHA256: "s"}, 0, []cdr.Reject{{Line: 2, Raw: "x'\\", Reason: cdr.ReasonID}}, time.Now()); err != nil {
+		if err := db.InsertRejects(t.Context(), warehouse.File{Account: "default", File: "f", SHA256: "s"}, 0, []cdr.Reject{{Line: 2, Raw: "x'\\", Reason: cdr.ReasonID}}, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -405,7 +384,7 @@ func TestPackedIDs(t *testing.T) {
 		}
 		got := map[int64]bool{}
 		last := int64(0)
-		if err := unpackIDs(packIDs(sortIDs(ids)), func(id int64) {
+		if err := warehouse.UnpackIDs(warehouse.PackIDs(ids), func(id int64) {
 			if len(got) > 0 && id <= last {
 				rt.Fatalf("%d after %d", id, last)
 			}
@@ -420,7 +399,7 @@ func TestPackedIDs(t *testing.T) {
 }
 
 func TestStoredEndsWithinARow(t *testing.T) {
-	err := decodeStored(bytes.NewReader(make([]byte, 2*storedWidth+3)), func(Stored) {})
+	err := warehouse.DecodeStored(bytes.NewReader(make([]byte, 2*warehouse.StoredWidth+3)), func(warehouse.Stored) {})
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatalf("error %v", err)
 	}
@@ -428,11 +407,11 @@ func TestStoredEndsWithinARow(t *testing.T) {
 
 func TestDSN(t *testing.T) {
 	for _, dsn := range []string{"", "localhost:9000", "postgres://h/x", "http://", "clickhouse://u:secret@h:9000/?dial_timeout=x"} {
-		if _, err := Open(dsn); !errors.Is(err, ErrDSN) || bytes.Contains([]byte(err.Error()), []byte("secret")) {
+		if _, err := warehouse.Open(dsn); !errors.Is(err, warehouse.ErrDSN) || bytes.Contains([]byte(err.Error()), []byte("secret")) {
 			t.Errorf("Open(%q): %v", dsn, err)
 		}
 	}
-	if db, err := Open("clickhouse://u:p@127.0.0.1:9000/x"); err != nil || db.http {
+	if db, err := warehouse.Open("clickhouse://u:p@127.0.0.1:9000/x"); err != nil || db.HTTP() {
 		t.Errorf("native: %v", err)
 	}
 }

@@ -1,6 +1,6 @@
-// Package cdrtest makes CDR files for tests and benchmarks: the same seed gives
-// the same bytes on any machine. It must not be imported by a worker.
-package cdrtest
+// Package cdrgen makes CDR files for benchmarks and tests: the same seed gives
+// the same bytes on any machine. Nothing that runs in production imports it.
+package cdrgen
 
 import (
 	"bufio"

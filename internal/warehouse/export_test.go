@@ -1,0 +1,15 @@
+package warehouse
+
+import "io"
+
+// OverColumns is db as it would be over native TCP, where the driver makes and
+// reads the columns; over HTTP the same code runs.
+func (db *DB) OverColumns() *DB { return &DB{conn: db.conn} }
+
+func (db *DB) HTTP() bool { return db.http }
+
+func PackIDs(ids []int64) []byte                        { return packIDs(sortIDs(ids)) }
+func UnpackIDs(b []byte, each func(int64)) error        { return unpackIDs(b, each) }
+func DecodeStored(r io.Reader, each func(Stored)) error { return decodeStored(r, each) }
+
+const StoredWidth = storedWidth
