@@ -22,7 +22,8 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(provisionCommand(), migrateCommand(), devCommand(), reconCommand())
+	root.AddCommand(provisionCommand(), migrateCommand(), devCommand(), reconCommand(),
+		orderCommand(), deadCommand(), switchCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "simctl:", err)
 		os.Exit(1)

@@ -40,7 +40,8 @@ const (
 	SwitchAll       = "all"
 )
 
-func isOn(value []byte) bool {
+// SwitchIsOn reads a switch's value: on unless it is plainly off.
+func SwitchIsOn(value []byte) bool {
 	var s struct {
 		On *bool `json:"on"`
 	}
@@ -91,7 +92,7 @@ func (s *switches) follow(w jetstream.KeyWatcher) {
 }
 
 func (s *switches) set(e jetstream.KeyValueEntry) {
-	on := e.Operation() == jetstream.KeyValuePut && isOn(e.Value())
+	on := e.Operation() == jetstream.KeyValuePut && SwitchIsOn(e.Value())
 	s.mu.Lock()
 	was := s.on[e.Key()]
 	if s.on == nil {
