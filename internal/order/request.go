@@ -191,15 +191,14 @@ func (r Request) Hash() string {
 }
 
 // Object is what must not be bought for twice at once: the card, or the order
-// itself where each purchase makes a new one.
+// itself where each purchase makes a new one or many may be in work side by side
+// (a pool takes any number of packages).
 func (r Request) Object() string {
 	switch {
 	case r.ICCID != "":
 		return "iccid:" + r.ICCID
 	case r.EID != "":
 		return "eid:" + r.EID
-	case r.PoolObjectID != "":
-		return "pool:" + r.PoolObjectID
 	}
 	return "order:" + r.OrderID
 }

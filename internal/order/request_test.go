@@ -72,7 +72,7 @@ func TestObject(t *testing.T) {
 	}{
 		{"card", order.Request{OrderID: "o", ICCID: "1"}, "iccid:1"},
 		{"cloud eSIM", order.Request{OrderID: "o", EID: "2"}, "eid:2"},
-		{"pool", order.Request{OrderID: "o", PoolObjectID: "3"}, "pool:3"},
+		{"pool: many at once", order.Request{OrderID: "o", PoolObjectID: "3"}, "order:o"},
 		{"new eSIM", order.Request{OrderID: "o"}, "order:o"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
