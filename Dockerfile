@@ -1,16 +1,11 @@
-# One small static image per program: docker build --build-arg PROGRAM=orderer .
-# Reproducible: no build ids, no paths, no time stamps; multi-arch by TARGETARCH.
-FROM --platform=$BUILDPLATFORM golang:1.26 AS build
-ARG PROGRAM TARGETOS TARGETARCH
-WORKDIR /src
-COPY go.mod go.sum ./
-RUN go mod download
-COPY . .
-RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -ldflags="-s -w -buildid=" -o /out/program ./cmd/$PROGRAM
-
-# Nothing but the program and the certificates to trust the suppliers by.
+# One image per binary, made by tools/images from what it built into dist/:
+#   docker build --build-arg NAME=orderer -t simline/orderer .
+# Nothing but the static binary and the roots of trust; time zones are in the
+# binary. Its file system may be read-only; ingest's spool wants a volume.
 FROM scratch
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY --from=build /out/program /program
+ARG TARGETARCH=amd64
+ARG NAME
+COPY dist/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY dist/linux_${TARGETARCH}/${NAME} /simline
 USER 65532:65532
-ENTRYPOINT ["/program"]
+ENTRYPOINT ["/simline"]

@@ -34,6 +34,17 @@ func calleeName(c *ast.CallExpr) string {
 	return ""
 }
 
+// declared lists the functions and methods that f declares.
+func declared(f file) []string {
+	var out []string
+	for _, d := range f.ast.Decls {
+		if fn, ok := d.(*ast.FuncDecl); ok {
+			out = append(out, fn.Name.Name)
+		}
+	}
+	return out
+}
+
 // uses lists where f names pkg.name, by the name under which it imports path.
 func uses(f file, path, name string) []ast.Node {
 	as := path[strings.LastIndexByte(path, '/')+1:]
