@@ -33,7 +33,7 @@ type Load struct {
 }
 
 // DemoLoad ends well under 90 s.
-var DemoLoad = Load{Orders: 120, OrderEvery: 120 * time.Millisecond, Windows: 40, PushEvery: 350 * time.Millisecond, Settle: 45 * time.Second}
+var DemoLoad = Load{Orders: 120, OrderEvery: 120 * time.Millisecond, Windows: 40, PushEvery: 350 * time.Millisecond, Settle: 50 * time.Second}
 
 // Feed does the load's business and returns what was asked for. meanwhile runs
 // beside it, for a test that kills workers.
@@ -116,19 +116,29 @@ func (s *Stage) Books(ctx context.Context, requested []string) (Books, error) {
 	return b, b.warehouseBooks(ctx, s.DB)
 }
 
-// Settle reads the books again and again until they agree or the limit is up,
-// and returns the last comparison.
+// steady is how long books must stay equal to count: a finding that does not
+// belong there has had its settle time and two passes to show itself.
+const steady = 12 * time.Second
+
+// Settle reads the books again and again until they agree, and agree still when
+// steady is over, or until the limit is up. It returns the last comparison.
 func (s *Stage) Settle(ctx context.Context, requested []string, limit time.Duration, heldAllowed bool) ([]Figure, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	var figures []Figure
+	var since time.Time
 	for {
 		b, err := s.Books(ctx, requested)
 		if err == nil {
 			figures = b.Compare(heldAllowed)
-			if agree(figures) {
+			switch {
+			case !agree(figures):
+				since = time.Time{}
+			case since.IsZero():
+				since = time.Now()
+			case time.Since(since) >= steady:
 				return figures, nil
 			}
 		}
@@ -173,7 +183,7 @@ func Demo(ctx context.Context, out io.Writer, cfg StageConfig) (err error) {
 	if err != nil {
 		return err
 	}
-	cfg.Progress("waiting for the books to agree")
+	cfg.Progress("waiting for the books to agree, and to stay so")
 	figures, err := s.Settle(ctx, requested, DemoLoad.Settle, false)
 	figures = append(figures, s.Memory()...)
 	fmt.Fprint(out, RenderFigures(figures))

@@ -91,6 +91,10 @@ func NewStage(ctx context.Context, cfg StageConfig) (_ *Stage, err error) {
 	if err != nil {
 		return s, err
 	}
+	// One order at a time is in work for a card, so a business needs several.
+	for i := range 8 {
+		s.Stack.EIOTCLUB.AddCards(simeiotclub.Card{EID: fmt.Sprintf("350600000000000000240000326882%02d", i)})
+	}
 	env := s.Stack.Env()
 	if s.Bus, err = bus.Connect(bus.Config{URL: value(env, "NATS_URL"), Name: "e2e"}); err != nil {
 		return s, err
