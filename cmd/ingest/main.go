@@ -18,12 +18,15 @@ func main() { os.Exit(service.Main("ingest", &ingest.Config{}, run)) }
 //
 //	└─ while NATS is away ─▶ spool ─▶ bus
 func run(ctx context.Context, p *service.Process, cfg *ingest.Config) error {
-	b, err := bus.Connect(bus.Config{URL: cfg.NATSURL, Creds: cfg.NATSCreds, Name: p.Name, Log: p.Log})
+	// With a spool it serves although NATS is away at its start.
+	b, err := bus.Connect(bus.Config{URL: cfg.NATSURL, Creds: cfg.NATSCreds, Name: p.Name, Log: p.Log, Patient: cfg.SpoolDir != ""})
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	if err := b.Need(ctx, bus.StreamWebhooks, bus.StreamDead); err != nil {
+	if err := b.Ready(); err != nil {
+		p.Log.Warn("starting without NATS", "error", err)
+	} else if err := b.Need(ctx, bus.StreamWebhooks, bus.StreamDead); err != nil {
 		return err
 	}
 	w, err := ingest.New(*cfg, ingest.Deps{Bus: b, Log: p.Log, Metrics: p.Metrics, Work: p.Work})

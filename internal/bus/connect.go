@@ -18,6 +18,8 @@ type Config struct {
 	Creds string // path of a .creds file, or of an nkey seed; empty for none
 	Name  string // the worker's name, shown in the server's connection list; replies come to inboxes under it
 	Log   *slog.Logger
+	// Patient: begin even if no server can be reached, and go on trying.
+	Patient bool
 }
 
 // Bus is one connection and its JetStream context.
@@ -76,6 +78,9 @@ func Connect(cfg Config) (*Bus, error) {
 			return nil, fmt.Errorf("connect to NATS: %w", err)
 		}
 		opts = append(opts, who)
+	}
+	if cfg.Patient {
+		opts = append(opts, nats.RetryOnFailedConnect(true))
 	}
 	nc, err := nats.Connect(cfg.URL, opts...)
 	if err != nil {

@@ -16,6 +16,7 @@ type metrics struct {
 	brokerAway                        prometheus.Gauge
 	spoolBytes, spoolMessages         prometheus.Gauge
 	drained, setAside, spoolFailures  prometheus.Counter
+	damaged                           prometheus.Counter
 	conns                             prometheus.GaugeFunc
 	evicted                           prometheus.Counter
 }
@@ -40,13 +41,14 @@ func newMetrics(reg prometheus.Registerer, openConns func() float64) *metrics {
 		drained:       prometheus.NewCounter(prometheus.CounterOpts{Name: "simline_ingest_spool_drained_total", Help: "Notifications brought from the spool to NATS."}),
 		setAside:      prometheus.NewCounter(prometheus.CounterOpts{Name: "simline_ingest_spool_set_aside_total", Help: "Spooled notifications that NATS will never take; kept in the spool for a person."}),
 		spoolFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "simline_ingest_spool_failures_total", Help: "Notifications that the spool could not take."}),
+		damaged:       prometheus.NewCounter(prometheus.CounterOpts{Name: "simline_ingest_spool_damaged_total", Help: "Spool files that held something else than whole notifications; kept in the spool for a person."}),
 		conns:         prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "simline_ingest_connections", Help: "Open connections."}, openConns),
 		evicted:       prometheus.NewCounter(prometheus.CounterOpts{Name: "simline_ingest_connections_evicted_total", Help: "Idle connections closed to make room."}),
 	}
 	for _, r := range refusals {
 		m.refused[r] = refused.WithLabelValues(r.reason)
 	}
-	reg.MustRegister(taken, refused, m.events, m.seconds, m.inFlight, m.brokerAway, m.spoolBytes, m.spoolMessages, m.drained, m.setAside, m.spoolFailures, m.conns, m.evicted)
+	reg.MustRegister(taken, refused, m.events, m.seconds, m.inFlight, m.brokerAway, m.spoolBytes, m.spoolMessages, m.drained, m.setAside, m.spoolFailures, m.damaged, m.conns, m.evicted)
 	return m
 }
 

@@ -36,35 +36,54 @@ func (w *Worker) leave() {
 }
 
 // store returns nil once a durable copy of m stands: in NATS, or in the spool
-// while NATS is away, slow or full.
+// while NATS is away, slow or full. While it is known to be, requests do not wait
+// for it; drain finds out when it is back.
 func (w *Worker) store(m *message) error {
-	var cause error
-	if w.spool == nil || !w.away.Load() {
-		ack, err := w.publish(m)
-		switch {
-		case err == nil && ack.Duplicate:
-			w.m.duplicate.Inc()
-			return nil
-		case err == nil:
-			w.m.stored.Inc()
-			return nil
-		case never(err):
-			return fmt.Errorf("%w: %w", errTooLarge, err)
-		}
-		cause = err
-	}
 	if w.spool == nil {
-		return fmt.Errorf("%w: %w", errStore, cause)
+		return w.storeInNATS(m)
 	}
-	if cause != nil && !w.away.Swap(true) {
+	if w.away.Load() {
+		err := w.storeInSpool(m)
+		if err == nil {
+			return nil
+		}
+		if nerr := w.storeInNATS(m); nerr != nil { // the spool is gone: there is nothing to lose
+			return fmt.Errorf("%w; %w", nerr, err)
+		}
+		return nil
+	}
+	err := w.storeInNATS(m)
+	if err == nil || never(err) {
+		return err
+	}
+	if !w.away.Swap(true) {
 		w.m.brokerAway.Set(1)
-		w.log.Error("NATS does not store notifications, they go to the spool", "error", cause)
+		w.log.Error("NATS does not store notifications, they go to the spool", "error", err)
 	}
+	return w.storeInSpool(m)
+}
+
+func (w *Worker) storeInSpool(m *message) error {
 	if err := w.spool.put(m); err != nil {
 		w.m.spoolFailures.Inc()
 		return fmt.Errorf("%w: spool: %w", errStore, err)
 	}
 	w.m.spooled.Inc()
+	return nil
+}
+
+func (w *Worker) storeInNATS(m *message) error {
+	ack, err := w.publish(m)
+	switch {
+	case err == nil && ack.Duplicate:
+		w.m.duplicate.Inc()
+	case err == nil:
+		w.m.stored.Inc()
+	case never(err):
+		return fmt.Errorf("%w: %w", errTooLarge, err)
+	default:
+		return fmt.Errorf("%w: %w", errStore, err)
+	}
 	return nil
 }
 

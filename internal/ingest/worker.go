@@ -72,6 +72,11 @@ func New(cfg Config, d Deps) (*Worker, error) {
 		return nil, fmt.Errorf("HTTP_ADDR: %w", err)
 	}
 	w.m = newMetrics(d.Metrics, func() float64 { return float64(w.conns.count()) })
+	if cfg.SpoolDir != "" {
+		if w.spool, err = openSpool(cfg.SpoolDir, cfg.SpoolMax, d.Log, w.m); err != nil {
+			return nil, errors.Join(err, w.listener.Close())
+		}
+	}
 	w.server = &http.Server{
 		Handler:           w,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -120,6 +125,12 @@ func (w *Worker) Ready(context.Context) error {
 // Run serves until ctx ends, then lets requests in hand finish.
 func (w *Worker) Run(ctx context.Context) error {
 	w.log.Info("receiving notifications", "addr", w.Addr(), "accounts", len(w.accounts), "tls", w.cfg.TLSCert != "", "spool", w.cfg.SpoolDir)
+	draining, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var background sync.WaitGroup
+	if w.spool != nil {
+		background.Go(func() { w.drain(draining) })
+	}
 	served := make(chan error, 1)
 	go func() { served <- w.server.Serve(w.listener) }()
 	var err error
@@ -134,7 +145,13 @@ func (w *Worker) Run(ctx context.Context) error {
 	if serr := <-served; !errors.Is(serr, http.ErrServerClosed) {
 		err = errors.Join(err, serr)
 	}
+	stop()
+	background.Wait()
 	w.commit.Close()
+	if w.spool != nil {
+		// What it still holds is drained by the next process on this directory.
+		err = errors.Join(err, w.spool.close())
+	}
 	return err
 }
 
