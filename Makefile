@@ -16,10 +16,10 @@ FUZZTIME  ?= 30s
 ##@ See it work
 .PHONY: run demo
 run: prepare build ## run it all here on small, steady business, until Ctrl-C
-	$(BIN)/simctl run
+	$(BIN)/demo -bin $(BIN)
 
 demo: prepare build ## the same for a minute and a half; fails unless all books agree
-	$(BIN)/simctl demo
+	$(BIN)/demo -bin $(BIN) -bounded
 
 ##@ Prove it
 .PHONY: test check bench fuzz
@@ -39,7 +39,7 @@ fuzz: ## fuzz each decoder for FUZZTIME (30s)
 .PHONY: build images generate generate-check prepare clean
 build: ## the binaries, into bin/
 	@mkdir -p $(BIN)
-	$(GO) build -trimpath -o $(BIN)/ $(addprefix ./cmd/,$(MAINS))
+	$(GO) build -trimpath -o $(BIN)/ $(addprefix ./cmd/,$(MAINS)) ./internal/e2e/demo
 
 images: ## static binaries into dist/, and container images if there is a docker engine
 	tools/images
