@@ -30,7 +30,7 @@ func devCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg.Progress = cmd.ErrOrStderr()
-			cfg.Log = slog.New(tint.NewHandler(cmd.ErrOrStderr(), &tint.Options{Level: slog.LevelInfo, TimeFormat: time.TimeOnly}))
+			cfg.Log = slog.New(tint.NewTextHandler(cmd.ErrOrStderr(), &tint.Options{Level: slog.LevelInfo, TimeFormat: time.TimeOnly}))
 			cfg.EIOTCLUB.Logger, cfg.ESIMFly.Logger = cfg.Log, cfg.Log
 			return dev(cmd.Context(), cfg, cmd.OutOrStdout())
 		},

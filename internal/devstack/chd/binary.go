@@ -73,26 +73,29 @@ type serverConfig struct {
 
 // startBinary runs a server of our own: own data, own configuration, loopback.
 func startBinary(ctx context.Context, bin string, cfg Config) (*process, string, error) {
+	// The server locks its data itself; our lock says who holds them in plain words.
 	lock, err := dirlock.Acquire(cfg.DataDir)
 	if err != nil {
 		return nil, "", fmt.Errorf("open data directory: %w", err)
 	}
-	// The server locks its data itself; ours tells who holds it in plain words.
-	defer lock.Release()
+	unlock := func() { _ = lock.Release() }
 	port := cfg.Port
 	if port == 0 {
 		if port, err = freePort(); err != nil {
+			unlock()
 			return nil, "", err
 		}
 	}
 	file, err := writeServerConfig(cfg.DataDir, port)
 	if err != nil {
+		unlock()
 		return nil, "", err
 	}
 	cmd := exec.Command(bin, "server", "--config-file="+file)
 	cmd.Dir = cfg.DataDir
-	p, err := launch(cmd, nil)
+	p, err := launch(cmd, nil, unlock)
 	if err != nil {
+		unlock()
 		return nil, "", err
 	}
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))

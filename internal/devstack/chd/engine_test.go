@@ -1,6 +1,7 @@
 package chd_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"database/sql"
@@ -11,8 +12,10 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	osexec "os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -511,6 +514,50 @@ func TestKillLosesNothingAcknowledged(t *testing.T) {
 	if err := native(t, s).QueryRow(t.Context(), "SELECT s FROM simline.v").Scan(&sum); err != nil || sum != 499500 {
 		t.Errorf("sum %d after kill -9, want 499500; error %v", sum, err)
 	}
+}
+
+// TestHoldAnEngine is no test: it is the parent that TestEngineDiesWithItsParent kills.
+func TestHoldAnEngine(t *testing.T) {
+	dir := os.Getenv("CHD_TEST_HOLD")
+	if dir == "" {
+		return
+	}
+	s := start(t, dir)
+	fmt.Println("engine", s.PID())
+	<-s.Exited()
+}
+
+func TestEngineDiesWithItsParent(t *testing.T) {
+	start(t, t.TempDir()) // skips where there is no engine
+	cmd := osexec.Command(os.Args[0], "-test.run=^TestHoldAnEngine$", "-test.v")
+	cmd.Env = append(os.Environ(), "CHD_TEST_HOLD="+t.TempDir())
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := 0
+	for lines := bufio.NewScanner(out); pid == 0 && lines.Scan(); {
+		_, _ = fmt.Sscanf(lines.Text(), "engine %d", &pid)
+	}
+	if pid == 0 {
+		t.Fatal("the parent did not start an engine")
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for range 500 {
+		if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
+			return
+		}
+		<-tick.C
+	}
+	t.Errorf("engine %d outlived its parent", pid)
 }
 
 func TestSecondEngineOnOneDirectoryIsRefused(t *testing.T) {

@@ -48,8 +48,8 @@ const (
 	libraryName  = "libchdb.so" // also in the macOS packages
 )
 
-// library returns the path of the engine, fetching it if it is not in the cache.
-// Two processes that find none fetch it once.
+// fetchLibrary returns the path of the engine, fetching it if it is not in the
+// cache. Two processes that find none fetch it once.
 func fetchLibrary(ctx context.Context, out io.Writer) (string, error) {
 	pkg, ok := enginePackages[runtime.GOOS+"/"+runtime.GOARCH]
 	if !ok {
@@ -66,7 +66,11 @@ func fetchLibrary(ctx context.Context, out io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, "engine", EngineVersion+"-"+runtime.GOOS+"-"+runtime.GOARCH)
+	return pkg.library(ctx, filepath.Join(cache, "engine", EngineVersion+"-"+runtime.GOOS+"-"+runtime.GOARCH), out)
+}
+
+// library is the path of the library in dir, fetched if it is not there.
+func (pkg enginePackage) library(ctx context.Context, dir string, out io.Writer) (string, error) {
 	lib := filepath.Join(dir, libraryName)
 	if _, err := os.Stat(lib); err == nil {
 		return lib, nil
@@ -79,7 +83,7 @@ func fetchLibrary(ctx context.Context, out io.Writer) (string, error) {
 	if _, err := os.Stat(lib); err == nil {
 		return lib, nil // another process was faster
 	}
-	return lib, fetch(ctx, pkg, dir, out)
+	return lib, pkg.fetch(ctx, dir, out)
 }
 
 // CacheDir is SIMLINE_CACHE_DIR, or a directory of the user; it lies outside any
@@ -96,14 +100,14 @@ func CacheDir() (string, error) {
 }
 
 // fetch has npm fetch the package, checks its bytes, and unpacks the library.
-func fetch(ctx context.Context, pkg enginePackage, dir string, out io.Writer) error {
+func (pkg enginePackage) fetch(ctx context.Context, dir string, out io.Writer) error {
 	tmp, err := os.MkdirTemp(dir, "fetch-")
 	if err != nil {
 		return fmt.Errorf("make a directory to fetch into: %w", err)
 	}
 	defer os.RemoveAll(tmp)
 	fmt.Fprintf(out, "Fetching the ClickHouse engine once: %s@%s (%d MB) into %s\n", pkg.name, EngineVersion, pkg.size/1e6, dir)
-	tarball, err := npmPack(ctx, pkg, tmp, out)
+	tarball, err := pkg.npmPack(ctx, tmp, out)
 	if err != nil {
 		return err
 	}
@@ -123,7 +127,7 @@ func fetch(ctx context.Context, pkg enginePackage, dir string, out io.Writer) er
 
 // npmPack runs npm, whose settings say where packages come from and how to get
 // there, and shows how its download grows.
-func npmPack(ctx context.Context, pkg enginePackage, dir string, out io.Writer) (string, error) {
+func (pkg enginePackage) npmPack(ctx context.Context, dir string, out io.Writer) (string, error) {
 	npm, err := exec.LookPath("npm")
 	if err != nil {
 		return "", fmt.Errorf("npm is not installed: %w", err)

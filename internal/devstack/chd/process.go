@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -25,7 +26,8 @@ type process struct {
 
 // launch starts cmd so that it dies with us. The thread that starts it must
 // live as long as the child: the kernel's parent-death signal is the thread's.
-func launch(cmd *exec.Cmd, stdin io.Closer) (*process, error) {
+// gone is called once the child is gone, and may be nil.
+func launch(cmd *exec.Cmd, stdin io.Closer, gone func()) (*process, error) {
 	p := &process{cmd: cmd, stdin: stdin, stderr: &tail{}, exited: make(chan struct{})}
 	cmd.Stderr = p.stderr
 	cmd.WaitDelay = time.Second
@@ -37,6 +39,9 @@ func launch(cmd *exec.Cmd, stdin io.Closer) (*process, error) {
 		started <- err
 		if err == nil {
 			p.err = cmd.Wait()
+			if gone != nil {
+				gone()
+			}
 			close(p.exited)
 		}
 	}()
@@ -51,11 +56,11 @@ func (p *process) stop(grace time.Duration) error {
 	if p.stdin != nil {
 		_ = p.stdin.Close() // closed already is as good
 	} else {
-		_ = p.cmd.Process.Signal(os.Interrupt) // gone already is as good
+		_ = p.cmd.Process.Signal(syscall.SIGTERM) // gone already is as good
 	}
 	select {
 	case <-p.exited:
-		if p.err != nil {
+		if p.err != nil && p.stdin != nil { // after SIGTERM any status will do
 			return fmt.Errorf("engine: %w: %s", p.err, p.stderr)
 		}
 		return nil
@@ -94,7 +99,7 @@ func startLibrary(cfg childConfig) (*process, string, error) {
 	}
 	defer outRead.Close()
 	cmd.Stdout = outWrite
-	p, err := launch(cmd, stdin)
+	p, err := launch(cmd, stdin, nil)
 	outWrite.Close()
 	if err != nil {
 		return nil, "", err
