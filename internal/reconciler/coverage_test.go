@@ -154,7 +154,7 @@ func TestUsage(t *testing.T) {
 	if diff := cmp.Diff(want, r.standing()); diff != "" {
 		t.Fatalf("findings (-want +got):\n%s", diff)
 	}
-	entries, err := r.worker.runner.Book.List(r.ctx, JobUsage)
+	entries, err := r.worker.book.List(r.ctx, JobUsage)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 // Witness hands what was seen at a supplier to orderer, which alone decides what
 // it means for the order.
 type Witness struct {
-	bus     *bus.Bus
+	bus     Publisher
 	metrics *Metrics
 }
 

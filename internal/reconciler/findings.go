@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/simline/simline/internal/bus"
@@ -22,8 +23,13 @@ import (
 // message on recon.v1.finding.<kind>.
 type Book struct {
 	kv  jetstream.KeyValue
-	bus *bus.Bus
+	bus Publisher
 	now func() time.Time
+}
+
+// Publisher stores a message and waits for that; *bus.Bus does.
+type Publisher interface {
+	Publish(ctx context.Context, msg *nats.Msg) (bus.Ack, error)
 }
 
 // refreshAfter is how often a finding that did not change is announced again,

@@ -56,11 +56,16 @@ func (r *Run) Settled(since time.Time, settle time.Duration) bool {
 	return !since.After(r.Now.Add(-settle))
 }
 
+// Sitter opens a job's findings for one pass; *Book does.
+type Sitter interface {
+	Sit(ctx context.Context, job string, dry bool, see SeeFunc) (*Sitting, error)
+}
+
 // Runner runs jobs.
 type Runner struct {
 	Periods Periods
 	Locks   Locks
-	Book    *Book
+	Book    Sitter
 	Log     *slog.Logger
 	Metrics *Metrics
 	Now     func() time.Time

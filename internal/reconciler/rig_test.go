@@ -173,7 +173,7 @@ func (r *rig) run(jobs ...string) {
 // standing are the findings that stand, as "kind about".
 func (r *rig) standing() []string {
 	r.t.Helper()
-	entries, err := r.worker.runner.Book.List(r.ctx, "")
+	entries, err := r.worker.book.List(r.ctx, "")
 	if err != nil {
 		r.t.Fatal(err)
 	}

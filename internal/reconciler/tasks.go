@@ -23,7 +23,8 @@ import (
 // they ended, and reports those that failed or do not end.
 type Tasks struct {
 	Accounts   []Account
-	Bus        *bus.Bus
+	KV         jetstream.KeyValue // the bucket tasks
+	Bus        Publisher
 	Metrics    *Metrics
 	StuckAfter time.Duration
 	Now        func() time.Time
@@ -50,11 +51,7 @@ func (j *Tasks) Track(ctx context.Context, msg jetstream.Msg) bus.Verdict {
 	if !slices.ContainsFunc(j.Accounts, func(a Account) bool { return a.Supplier == t.Supplier && a.Name == t.Account && a.Tasks != nil }) {
 		return bus.Dead(wire.ReasonUnknownAccount, fmt.Errorf("no account %q of %s is configured that has tasks", t.Account, t.Supplier))
 	}
-	kv, err := j.Bus.JS.KeyValue(ctx, bus.BucketTasks)
-	if err != nil {
-		return bus.Again(5 * time.Second)
-	}
-	_, err = kv.Create(ctx, taskKey(t), raw(tracked{Task: t, Since: j.Now().UTC()}))
+	_, err = j.KV.Create(ctx, taskKey(t), raw(tracked{Task: t, Since: j.Now().UTC()}))
 	if err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
 		return bus.Again(5 * time.Second)
 	}
@@ -96,11 +93,7 @@ func taskAbout(t wire.Task) string { return t.Supplier + "/" + t.Account + "/" +
 
 // Look asks for every task that is tracked now.
 func (j *Tasks) Look(ctx context.Context, run *Run, sitting *Sitting) error {
-	kv, err := j.Bus.JS.KeyValue(ctx, bus.BucketTasks)
-	if err != nil {
-		return fmt.Errorf("bucket %s: %w", bus.BucketTasks, err)
-	}
-	p := &tasksPass{Tasks: j, run: run, sitting: sitting, kv: kv, seen: map[string]bool{}}
+	p := &tasksPass{Tasks: j, run: run, sitting: sitting, seen: map[string]bool{}}
 	for _, a := range j.Accounts {
 		if a.Tasks == nil {
 			continue
@@ -116,7 +109,6 @@ type tasksPass struct {
 	*Tasks
 	run     *Run
 	sitting *Sitting
-	kv      jetstream.KeyValue
 	seen    map[string]bool
 }
 
@@ -129,7 +121,7 @@ type entry struct {
 
 func (p *tasksPass) account(ctx context.Context, a Account) error {
 	var batch []entry
-	err := each(ctx, p.kv, a.Supplier+"."+a.Name+".*", func(v jetstream.KeyValueEntry) error {
+	err := each(ctx, p.KV, a.Supplier+"."+a.Name+".*", func(v jetstream.KeyValueEntry) error {
 		e := entry{key: v.Key(), revision: v.Revision()}
 		if err := json.Unmarshal(v.Value(), &e.tracked); err != nil {
 			return fmt.Errorf("tracked task %s: %w", e.key, err)
@@ -187,7 +179,7 @@ func (p *tasksPass) judge(ctx context.Context, e entry, t eiotclub.Task, known b
 		if p.run.Dry {
 			return p.found(ctx, e)
 		}
-		revision, err := p.kv.Update(ctx, e.key, raw(e.tracked), e.revision)
+		revision, err := p.KV.Update(ctx, e.key, raw(e.tracked), e.revision)
 		if err != nil {
 			return fmt.Errorf("keep its end: %w", err)
 		}
@@ -229,7 +221,7 @@ func (p *tasksPass) end(ctx context.Context, e entry) error {
 	if err := p.found(ctx, e); err != nil {
 		return err
 	}
-	if err := p.kv.Purge(ctx, e.key, jetstream.LastRevision(e.revision), jetstream.PurgeTTL(time.Hour)); err != nil {
+	if err := p.KV.Purge(ctx, e.key, jetstream.LastRevision(e.revision), jetstream.PurgeTTL(time.Hour)); err != nil {
 		return fmt.Errorf("forget it: %w", err)
 	}
 	p.Metrics.ended.WithLabelValues(e.Task.Supplier, e.Ended.Status).Inc()

@@ -7,12 +7,10 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/robfig/cron/v3"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/order"
@@ -39,14 +37,16 @@ type Deps struct {
 
 // Worker runs the jobs.
 type Worker struct {
-	cfg    Config
-	bus    *bus.Bus
-	log    *slog.Logger
-	work   context.Context
-	runner *Runner
-	jobs   map[string]*Job
-	tasks  *Tasks
-	books  *warehouse.DB // nil without ClickHouse
+	cfg     Config
+	bus     *bus.Bus
+	log     *slog.Logger
+	work    context.Context
+	runner  *Runner
+	book    *Book
+	witness *Witness
+	jobs    map[string]*Job
+	tasks   *Tasks
+	books   *warehouse.DB // nil without ClickHouse
 }
 
 // New binds to the buckets and makes the jobs that are switched on.
@@ -73,9 +73,15 @@ func New(ctx context.Context, cfg Config, d Deps) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	followed, err := d.Bus.JS.KeyValue(ctx, bus.BucketTasks)
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", bus.BucketTasks, err)
+	}
 	metrics := NewMetrics(d.Metrics)
 	host, _ := os.Hostname() // only for a person who reads the lease
-	w := &Worker{cfg: cfg, bus: d.Bus, log: d.Log, work: d.Work, jobs: map[string]*Job{}}
+	w := &Worker{cfg: cfg, bus: d.Bus, log: d.Log, work: d.Work, book: book, jobs: map[string]*Job{},
+		witness: &Witness{bus: d.Bus, metrics: metrics},
+		tasks:   &Tasks{Accounts: accounts, KV: followed, Bus: d.Bus, Metrics: metrics, StuckAfter: cfg.StuckAfter, Now: d.Now}}
 	if cfg.ClickHouseDSN != "" {
 		if w.books, err = warehouse.Open(cfg.ClickHouseDSN); err != nil {
 			return nil, err
@@ -86,14 +92,13 @@ func New(ctx context.Context, cfg Config, d Deps) (*Worker, error) {
 		Locks: leases{bus: d.Bus, owner: host + "/" + uuid.NewString(), ttl: cfg.LeaseTTL},
 		Sees:  func(job string) SeeFunc { return func(f wire.Finding) { w.sees(job, f) } },
 	}
-	return w, w.addJobs(accounts, metrics, d.Now)
+	return w, w.addJobs(accounts, metrics)
 }
 
 // addJobs makes every job that is switched on.
-func (w *Worker) addJobs(accounts []Account, metrics *Metrics, now func() time.Time) error {
+func (w *Worker) addJobs(accounts []Account, metrics *Metrics) error {
 	cfg := w.cfg
-	ledger, witness := Ledger{w.bus}, &Witness{bus: w.bus, metrics: metrics}
-	w.tasks = &Tasks{Accounts: accounts, Bus: w.bus, Metrics: metrics, StuckAfter: cfg.StuckAfter, Now: now}
+	ledger, witness := Ledger{w.bus}, w.witness
 	day := 24 * time.Hour
 	jobs := []*Job{
 		{Name: JobUnsettled, Look: (&Unsettled{Accounts: accounts, Ledger: ledger, Witness: witness, Metrics: metrics, Settle: cfg.Settle, StuckAfter: cfg.StuckAfter}).Look},
@@ -103,7 +108,7 @@ func (w *Worker) addJobs(accounts []Account, metrics *Metrics, now func() time.T
 		{Name: JobNotifications, Settle: cfg.Settle, Most: day, Lookback: cfg.Lookback,
 			Look: (&Notifications{Accounts: accounts, Ledger: ledger, Settle: cfg.Settle, Lookback: cfg.Lookback}).Look},
 	}
-	balance := &Balance{Accounts: accounts, Ledger: ledger, Book: w.runner.Book, Metrics: metrics, Settle: cfg.Settle, Days: cfg.BalanceDays, Turns: cfg.Spread + 1}
+	balance := &Balance{Accounts: accounts, Ledger: ledger, Book: w.book, Metrics: metrics, Settle: cfg.Settle, Days: cfg.BalanceDays, Turns: cfg.Spread + 1}
 	if _, on, err := cfg.Schedule(JobRecords); err == nil && on {
 		balance.Records = func(ctx context.Context) (Progress, error) {
 			p, _, err := w.runner.Periods.Load(ctx, JobRecords)
@@ -172,31 +177,19 @@ const drain = 5 * time.Second
 
 // Run runs every job on its schedule and takes task announcements until ctx ends.
 func (w *Worker) Run(ctx context.Context) error {
-	quiet := cron.DiscardLogger
-	c := cron.New(cron.WithLocation(time.UTC), cron.WithLogger(quiet),
-		// Recover inside: the other way round one panic would end its job for ever.
-		cron.WithChain(cron.SkipIfStillRunning(quiet), cron.Recover(cronLog{w.log})))
 	// A pass in hand may go on after ctx, for a moment: a long one is taken up again
 	// where it was.
 	work, cut := context.WithCancel(w.work)
 	defer cut()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(drain, cut) })()
-	var first sync.WaitGroup
-	for _, name := range JobNames {
-		job := w.jobs[name]
-		if job == nil {
-			continue
-		}
-		id := c.Schedule(delayed{job.Schedule, job.Settle}, cron.FuncJob(func() { w.runner.Keep(ctx, work, job) }))
-		// What was missed while nobody ran is done now, not at the next tick.
-		wrapped := c.Entry(id).WrappedJob
-		first.Go(func() { wrapped.Run() })
+	w.log.Info("reconciling", "jobs", w.Jobs(), "settle", w.cfg.Settle)
+	var jobs []*Job
+	for _, name := range w.Jobs() {
+		jobs = append(jobs, w.jobs[name])
 	}
-	w.log.Info("reconciling", "jobs", slices.Sorted(maps.Keys(w.jobs)), "settle", w.cfg.Settle)
-	c.Start()
+	wait := w.runner.Start(ctx, work, jobs)
 	err := w.bus.Consume(ctx, w.work, bus.ConsumeConfig{Stream: bus.StreamTasks, Durable: bus.ConsumerReconcilerTasks, Concurrency: 8}, w.tasks.Track)
-	<-c.Stop().Done()
-	first.Wait()
+	wait()
 	return err
 }
 
@@ -231,16 +224,9 @@ func (w *Worker) sees(job string, f wire.Finding) {
 	w.log.Warn("finding "+f.Status, "job", job, "kind", f.Kind, "id", f.FindingID[:12], "severity", f.Severity, "account", f.Account, "order", f.OrderID, "task", f.TaskID, "card", card, "window", f.Window)
 }
 
-// cronLog lets cron report what its recovery caught; it catches only what our own
-// did not.
-type cronLog struct{ log *slog.Logger }
-
-// Info implements cron.Logger.
-func (l cronLog) Info(string, ...any) {}
-
-// Error implements cron.Logger.
-func (l cronLog) Error(err error, msg string, keysAndValues ...any) {
-	l.log.Error("cron: "+msg, append(keysAndValues, "error", err)...)
+// Jobs are the names of the jobs that are switched on.
+func (w *Worker) Jobs() []string {
+	return slices.DeleteFunc(slices.Clone(JobNames), func(name string) bool { return w.jobs[name] == nil })
 }
 
 // Close lets go of what New opened.
@@ -250,9 +236,4 @@ func (w *Worker) Close() {
 			w.log.Warn("close ClickHouse", "error", err)
 		}
 	}
-}
-
-// Jobs are the names of the jobs that are switched on.
-func (w *Worker) Jobs() []string {
-	return slices.DeleteFunc(slices.Clone(JobNames), func(name string) bool { return w.jobs[name] == nil })
 }
