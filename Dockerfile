@@ -1,11 +1,22 @@
-# One image per binary, made by tools/images from what it built into dist/:
-#   docker build --build-arg NAME=orderer -t simline/orderer .
-# Nothing but the static binary and the roots of trust; time zones are in the
-# binary. Its file system may be read-only; ingest's spool wants a volume.
-FROM scratch
-ARG TARGETARCH=amd64
+# One small static image per program: docker build --build-arg NAME=orderer .
+# Reproducible: no build ids, no paths, no time stamps of ours; several
+# architectures by docker buildx build --platform linux/amd64,linux/arm64.
+FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+ARG TARGETOS TARGETARCH
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
 ARG NAME
-COPY dist/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY dist/linux_${TARGETARCH}/${NAME} /simline
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
+    go build -trimpath -buildvcs=false -ldflags="-s -w -buildid=" -o /out/program ./cmd/$NAME
+
+# Nothing but the program, the certificates to trust the suppliers by, and the
+# zones that RECON_SUPPLIER_ZONE may name.
+FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /usr/local/go/lib/time/zoneinfo.zip /zoneinfo.zip
+COPY --from=build /out/program /program
+ENV ZONEINFO=/zoneinfo.zip
 USER 65532:65532
-ENTRYPOINT ["/simline"]
+ENTRYPOINT ["/program"]
