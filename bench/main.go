@@ -31,7 +31,10 @@ type Result struct {
 var suites = []struct {
 	name string
 	run  func(ctx context.Context) ([]Result, error)
-}{}
+}{
+	{"orders", ordersBench},
+	{"ingest", ingestBench},
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

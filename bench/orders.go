@@ -1,0 +1,398 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/devstack/natsd"
+	"github.com/simline/simline/internal/ledger"
+	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/orderer"
+	"github.com/simline/simline/internal/supplier"
+	"github.com/simline/simline/internal/supplier/eiotclub"
+)
+
+// ordersBench measures the whole order engine against the barest honest loop: a
+// work queue, a KV entry before the call and after it, the call, an event, a
+// double ack, 64 at a time. Both buy from a supplier that answers at once, on the
+// same server, in turn; each order must be there in the end.
+func ordersBench(ctx context.Context) ([]Result, error) {
+	var out []Result
+	for _, v := range []struct {
+		name    string
+		relaxed bool
+		orders  int
+	}{{"orders_default", true, 10_000}, {"orders_syncalways", false, 3_000}} {
+		r, err := ordersRounds(ctx, v.name, v.relaxed, v.orders)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r...)
+	}
+	return out, nil
+}
+
+const ordersRoundCount = 3
+
+func ordersRounds(ctx context.Context, name string, relaxed bool, n int) ([]Result, error) {
+	var floor, engine, latency50, latency99 []float64
+	for range ordersRoundCount {
+		for _, measure := range []func(*orderStage) error{
+			func(s *orderStage) error {
+				rate, err := s.floor(ctx, n)
+				floor = append(floor, rate)
+				return err
+			},
+			func(s *orderStage) error {
+				rate, err := s.engine(ctx, n)
+				engine = append(engine, rate)
+				return err
+			},
+		} {
+			s, err := newOrderStage(ctx, relaxed)
+			if err != nil {
+				return nil, err
+			}
+			err = measure(s)
+			s.close()
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	s, err := newOrderStage(ctx, relaxed)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	half := median(engine) / 2
+	took, err := s.latency(ctx, int(min(half*5, 10_000)), half)
+	if err != nil {
+		return nil, err
+	}
+	latency50, latency99 = []float64{took[len(took)/2]}, []float64{took[len(took)*99/100]}
+	against := figure("bare loop, 64 at a time", median(floor), "orders/s")
+	return []Result{
+		{Name: name, Value: median(engine), Unit: "orders/s", Against: against, Ratio: median(engine) / median(floor)},
+		{Name: name + "_p50", Value: latency50[0], Unit: "ms", Against: figure("publish to placed at half load", half, "orders/s"), Ratio: 0},
+		{Name: name + "_p99", Value: latency99[0], Unit: "ms", Against: figure("publish to placed at half load", half, "orders/s"), Ratio: 0},
+	}, nil
+}
+
+// orderStage is a fresh server and a supplier that answers at once.
+type orderStage struct {
+	dir  string
+	nats *natsd.Server
+	bus  *bus.Bus
+	shop *httptest.Server
+	sold atomic.Int64
+}
+
+func newOrderStage(ctx context.Context, relaxed bool) (*orderStage, error) {
+	dir, err := os.MkdirTemp("", "bench-orders-")
+	if err != nil {
+		return nil, err
+	}
+	s := &orderStage{dir: dir}
+	if s.nats, err = natsd.Start(natsd.Config{StoreDir: dir, RelaxedSync: relaxed}); err != nil {
+		return nil, err
+	}
+	if s.bus, err = bus.Connect(bus.Config{URL: s.nats.URL(), Name: "bench"}); err != nil {
+		return nil, err
+	}
+	settings := bus.DefaultSettings()
+	settings.AckWait = 5 * time.Minute // nothing is given twice while the machine is busy
+	if err := s.bus.Provision(ctx, settings); err != nil {
+		return nil, err
+	}
+	s.shop = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"code":"200","message":"ok","data":{"orderNumber":"N%[1]d","orderId":%[1]d}}`, s.sold.Add(1))
+	}))
+	return s, nil
+}
+
+func (s *orderStage) close() {
+	s.shop.Close()
+	s.bus.Close()
+	_ = s.nats.Shutdown()
+	_ = os.RemoveAll(s.dir)
+}
+
+func benchOrder(i int) []byte {
+	return fmt.Appendf(nil, `{"order_id":"bench-%d","supplier":"eiotclub","product":"package","account":"default","iccid":"89883086501%08d","package_code":"CN-5M-7D-C-US-20230103AC4BF927","expires_at":"2099-01-15T00:00:00Z","metadata":{}}`, i, i)
+}
+
+// fill puts n requests into the queue.
+func (s *orderStage) fill(ctx context.Context, n int) error {
+	c, err := bus.NewCommitter(s.bus, bus.CommitOptions{MinBatch: 64})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	var wg sync.WaitGroup
+	errs := make(chan error, 1)
+	next := atomic.Int64{}
+	for range 256 {
+		wg.Go(func() {
+			for i := next.Add(1); i <= int64(n); i = next.Add(1) {
+				if _, err := c.Publish(ctx, &nats.Msg{Subject: bus.SubjectRequest(order.EIOTCLUB, order.ProductPackage), Data: benchOrder(int(i)), Header: nats.Header{}}); err != nil {
+					select {
+					case errs <- err:
+					default:
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-errs:
+		return err
+	default:
+		return nil
+	}
+}
+
+// floor is the loop that a good engineer would write first.
+func (s *orderStage) floor(ctx context.Context, n int) (float64, error) {
+	if err := s.fill(ctx, n); err != nil {
+		return 0, err
+	}
+	kv, err := s.bus.JS.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "bench_orders"})
+	if err != nil {
+		return 0, err
+	}
+	if _, err := s.bus.JS.CreateStream(ctx, jetstream.StreamConfig{Name: "BENCH", Subjects: []string{"bench.>"}}); err != nil {
+		return 0, err
+	}
+	cons, err := s.bus.JS.Consumer(ctx, bus.StreamOrders, bus.ConsumerOrderer(order.EIOTCLUB))
+	if err != nil {
+		return 0, err
+	}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	defer client.CloseIdleConnections()
+	one := func(msg jetstream.Msg) error {
+		var r order.Request
+		if err := json.Unmarshal(msg.Data(), &r); err != nil {
+			return err
+		}
+		revision, err := kv.Create(ctx, r.OrderID, msg.Data())
+		if err != nil {
+			return err
+		}
+		resp, err := client.Post(s.shop.URL+"/api/v3/package/orderPackage", "application/json", bytes.NewReader(msg.Data()))
+		if err != nil {
+			return err
+		}
+		answer, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			return err
+		}
+		if revision, err = kv.Update(ctx, r.OrderID, answer, revision); err != nil {
+			return err
+		}
+		if _, err := s.bus.JS.Publish(ctx, "bench."+r.OrderID, answer, jetstream.WithMsgID(r.OrderID)); err != nil {
+			return err
+		}
+		return msg.DoubleAck(ctx)
+	}
+	begin := time.Now()
+	it, err := cons.Messages(jetstream.PullMaxMessages(64))
+	if err != nil {
+		return 0, err
+	}
+	defer it.Stop()
+	slots, errs := make(chan struct{}, 64), make(chan error, n)
+	for range n {
+		msg, err := it.Next()
+		if err != nil {
+			return 0, err
+		}
+		slots <- struct{}{}
+		go func() {
+			errs <- one(msg)
+			<-slots
+		}()
+	}
+	for range n {
+		if err := <-errs; err != nil {
+			return 0, err
+		}
+	}
+	return float64(n) / time.Since(begin).Seconds(), nil
+}
+
+// worker makes the engine as cmd/orderer does.
+func (s *orderStage) worker() (*orderer.Worker, *ledger.Ledger, error) {
+	cfg := orderer.Config{Concurrency: orderer.DefaultConcurrency, OutOfStock: "wait", Timing: orderer.Timing{Timeout: 30 * time.Second, AckWait: 5 * time.Minute,
+		WaitMin: 5 * time.Second, WaitMax: 5 * time.Minute, Sweep: 5 * time.Second}}
+	book, err := ledger.New(s.bus, "orderer")
+	if err != nil {
+		return nil, nil, err
+	}
+	client := eiotclub.New(eiotclub.Config{BaseURL: s.shop.URL, AppKey: "000001", Secret: "a1b1c1d1", HTTP: supplier.NewHTTP(supplier.HTTPConfig{})})
+	w, err := orderer.New(cfg, orderer.Deps{Bus: s.bus, Ledger: book, Log: slog.New(slog.DiscardHandler), Metrics: orderer.NewMetrics(prometheus.NewRegistry()),
+		Accounts: []orderer.Account{{Supplier: order.EIOTCLUB, Name: "default", Client: client}}, Work: context.Background(), Owner: "bench"})
+	return w, book, err
+}
+
+// run works until done, and returns what the worker's end was.
+func (s *orderStage) run(ctx context.Context, w *orderer.Worker, done func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	err := done(ctx)
+	stop()
+	if end := <-ended; err == nil {
+		err = end
+	}
+	return err
+}
+
+// drained waits until the queue is empty.
+func (s *orderStage) drained(ctx context.Context) error {
+	stream, err := s.bus.JS.Stream(ctx, bus.StreamOrders)
+	if err != nil {
+		return err
+	}
+	for {
+		info, err := stream.Info(ctx)
+		if err != nil {
+			return err
+		}
+		if info.State.Msgs == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func (s *orderStage) engine(ctx context.Context, n int) (float64, error) {
+	if err := s.fill(ctx, n); err != nil {
+		return 0, err
+	}
+	w, book, err := s.worker()
+	if err != nil {
+		return 0, err
+	}
+	defer book.Close()
+	begin := time.Now()
+	var took time.Duration
+	err = s.run(ctx, w, func(ctx context.Context) error {
+		err := s.drained(ctx)
+		took = time.Since(begin)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	if err := s.check(ctx, n); err != nil {
+		return 0, err
+	}
+	return float64(n) / took.Seconds(), nil
+}
+
+// check holds the ledger and the index against what was sold.
+func (s *orderStage) check(ctx context.Context, n int) error {
+	if sold := s.sold.Load(); sold != int64(n) {
+		return fmt.Errorf("%d orders, %d calls", n, sold)
+	}
+	events, err := s.bus.JS.Stream(ctx, bus.StreamOrderEvents)
+	if err != nil {
+		return err
+	}
+	open, err := s.bus.JS.Stream(ctx, bus.StreamKV(bus.BucketOpenOrders))
+	if err != nil {
+		return err
+	}
+	if got := events.CachedInfo().State.Msgs; got != uint64(2*n) {
+		return fmt.Errorf("%d orders, %d events", n, got)
+	}
+	if got := open.CachedInfo().State.Msgs; got != uint64(n) {
+		return fmt.Errorf("%d orders placed, %d guarded", n, got)
+	}
+	return nil
+}
+
+// latency publishes at a steady rate and returns the sorted times from publish to
+// placed, in milliseconds.
+func (s *orderStage) latency(ctx context.Context, n int, rate float64) ([]float64, error) {
+	w, book, err := s.worker()
+	if err != nil {
+		return nil, err
+	}
+	defer book.Close()
+	sent, placed := make([]atomic.Int64, n+1), make([]atomic.Int64, n+1)
+	var left atomic.Int64
+	left.Store(int64(n))
+	sub, err := s.bus.NC.Subscribe(bus.SubjectOrderEvent("*", order.EIOTCLUB, string(order.Placed)), func(m *nats.Msg) {
+		id := strings.Split(m.Subject, ".")[3]
+		if i, err := strconv.Atoi(strings.TrimPrefix(id, "bench-")); err == nil {
+			placed[i].Store(time.Now().UnixNano())
+			left.Add(-1)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer sub.Unsubscribe()
+	err = s.run(ctx, w, func(ctx context.Context) error {
+		begin := time.Now()
+		for i := 1; i <= n; i++ {
+			if wait := time.Until(begin.Add(time.Duration(float64(i) / rate * float64(time.Second)))); wait > time.Millisecond {
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-time.After(wait):
+				}
+			}
+			sent[i].Store(time.Now().UnixNano())
+			if err := s.bus.NC.Publish(bus.SubjectRequest(order.EIOTCLUB, order.ProductPackage), benchOrder(i)); err != nil {
+				return err
+			}
+		}
+		for left.Load() > 0 {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var took []float64
+	for i := 1; i <= n; i++ {
+		took = append(took, float64(placed[i].Load()-sent[i].Load())/1e6)
+	}
+	slices.Sort(took)
+	return took, nil
+}
