@@ -98,7 +98,7 @@ func TestNoWorkerImportsAnother(t *testing.T) {
 // Doubles are for tests: no code that ships imports one.
 func TestDoublesOnlyInTests(t *testing.T) {
 	for _, p := range packages(t) {
-		if isDouble(p.rel()) || p.rel() == "internal/archtest" {
+		if isDouble(p.rel()) || under(p.rel(), "internal/archtest", "bench") { // bench measures with testing.Benchmark
 			continue
 		}
 		for _, imp := range ours(p.Imports) {
