@@ -84,11 +84,11 @@ func (e Envelope) Marshal() ([]byte, error) {
 // ParseEnvelope reads a CloudEvents event strictly. Extensions are accepted and
 // ignored; type is not judged here.
 func ParseEnvelope(b []byte) (Envelope, error) {
-	odd, err := scan(b)
+	saw, err := scan(b)
 	if err != nil {
 		return Envelope{}, err
 	}
-	return parseEnvelope(b, odd)
+	return parseEnvelope(b, saw.odd)
 }
 
 func parseEnvelope(b []byte, odd bool) (Envelope, error) {
@@ -132,27 +132,21 @@ var attributeName = regexp.MustCompile(`^[a-z0-9_]+$`)
 type document struct {
 	data json.RawMessage
 	env  Envelope // zero for a bare message
-	odd  bool     // see scan
+	odd  bool     // see seen
 }
 
 // open finds the data of b: that of a CloudEvents event, or b itself, since what
 // we accept from upstream may be bare.
 func open(b []byte) (document, error) {
-	odd, err := scan(b)
+	saw, err := scan(b)
 	if err != nil {
 		return document{}, err
 	}
-	d := document{data: b, odd: odd}
-	var probe struct {
-		SpecVersion json.RawMessage `json:"specversion"`
-	}
-	if err := json.Unmarshal(b, &probe); err != nil {
-		return d, schemaError("not an object: %v", err)
-	}
-	if len(probe.SpecVersion) == 0 || bytes.Equal(probe.SpecVersion, []byte("null")) {
+	d := document{data: b, odd: saw.odd}
+	if !saw.envelope {
 		return d, nil
 	}
-	if d.env, err = parseEnvelope(b, odd); err != nil {
+	if d.env, err = parseEnvelope(b, saw.odd); err != nil {
 		return d, err
 	}
 	d.data = d.env.Data

@@ -25,31 +25,38 @@ func CheckJSON(b []byte) error {
 	return err
 }
 
-// scan is CheckJSON; odd says that some name, at whatever depth, is not plain,
-// so that encoding/json could match it to a field although it is not that
-// field's name.
-func scan(b []byte) (odd bool, err error) {
+// seen is what a scan saw besides faults.
+type seen struct {
+	// odd: some name, at whatever depth, is not plain, so that encoding/json could
+	// match it to a field although it is not that field's name.
+	odd bool
+	// envelope: the outermost object has the name specversion.
+	envelope bool
+}
+
+// scan is CheckJSON and says what it saw.
+func scan(b []byte) (seen, error) {
 	if len(b) > MaxMessage {
-		return false, &Error{Reason: ReasonTooLarge, Text: fmt.Sprintf("%d bytes, over %d", len(b), MaxMessage)}
+		return seen{}, &Error{Reason: ReasonTooLarge, Text: fmt.Sprintf("%d bytes, over %d", len(b), MaxMessage)}
 	}
 	if !utf8.Valid(b) {
-		return false, malformed("not valid UTF-8")
+		return seen{}, malformed("not valid UTF-8")
 	}
 	if !json.Valid(b) {
 		var v json.RawMessage
-		return false, malformed("%v", json.Unmarshal(b, &v))
+		return seen{}, malformed("%v", json.Unmarshal(b, &v))
 	}
 	// From here on b is one JSON value, so the walk need not look for ends.
 	s := scanner{b: b}
 	if err := s.walk(); err != nil {
-		return false, err
+		return seen{}, err
 	}
-	return s.odd, nil
+	return s.seen, nil
 }
 
 type scanner struct {
+	seen
 	b     []byte
-	odd   bool
 	stack []frame
 	names [][]byte // of the open objects, folded, innermost last
 }
@@ -135,13 +142,16 @@ func (s *scanner) member(top *frame, quoted []byte) error {
 		}
 		name = []byte(strings.Map(foldRune, text))
 	}
-	seen := top.many[string(name)]
+	if len(s.stack) == 1 && string(name) == "specversion" {
+		s.envelope = true
+	}
+	twice := top.many[string(name)]
 	if top.many == nil {
 		for _, n := range s.names[top.first:] {
-			seen = seen || bytes.Equal(n, name)
+			twice = twice || bytes.Equal(n, name)
 		}
 	}
-	if seen {
+	if twice {
 		return malformed("name %.40s stands twice in one object", quoted)
 	}
 	s.names = append(s.names, name)

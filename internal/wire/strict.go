@@ -50,7 +50,7 @@ func malformed(format string, args ...any) error {
 }
 
 // decodeStrict fills v from b, refusing names that v does not have. odd says
-// that b holds names that need the slow look (see scan).
+// that b holds names that need the slow look (see seen).
 func decodeStrict(b []byte, odd bool, v any) error {
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
