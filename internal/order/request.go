@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -87,6 +88,15 @@ func ValidID(id string) bool { return idPattern.MatchString(id) }
 // ValidAccount says whether name can be an account's name in a subject or URL.
 func ValidAccount(name string) bool { return accountPattern.MatchString(name) }
 
+// wants lists the fields that each product must have; it must not have another's.
+var wants = map[string][]string{
+	EIOTCLUB + " " + ProductPackage:          {"iccid", "package_code"},
+	EIOTCLUB + " " + ProductESIM:             {"goods_code"},
+	EIOTCLUB + " " + ProductCloudESIMPackage: {"eid", "package_code"},
+	EIOTCLUB + " " + ProductPoolPackage:      {"pool_object_id", "pool_type_code"},
+	ESIMFly + " " + ProductESIM:              {"package_code", "package_name"},
+}
+
 // Validate reports every fault of r at once. It does not look at the clock:
 // a request past its expires_at is a valid one that expires.
 func (r *Request) Validate() error {
@@ -110,30 +120,18 @@ func (r *Request) Validate() error {
 			bad("%s does not belong to %s %s", name, r.Supplier, r.Product)
 		}
 	}
-	type field struct{ name, value string }
-	own := map[string]field{
-		"iccid": {"iccid", r.ICCID}, "eid": {"eid", r.EID}, "goods_code": {"goods_code", r.GoodsCode},
-		"pool_object_id": {"pool_object_id", r.PoolObjectID}, "pool_type_code": {"pool_type_code", r.PoolTypeCode},
-		"package_code": {"package_code", r.PackageCode}, "package_name": {"package_name", r.PackageName},
-	}
-	wants := map[string][]string{
-		EIOTCLUB + " " + ProductPackage:          {"iccid", "package_code"},
-		EIOTCLUB + " " + ProductESIM:             {"goods_code"},
-		EIOTCLUB + " " + ProductCloudESIMPackage: {"eid", "package_code"},
-		EIOTCLUB + " " + ProductPoolPackage:      {"pool_object_id", "pool_type_code"},
-		ESIMFly + " " + ProductESIM:              {"package_code", "package_name"},
-	}
 	fields, known := wants[r.Supplier+" "+r.Product]
 	if !known {
 		bad("supplier %.32q has no product %.32q", r.Supplier, r.Product)
 		return errors.Join(faults...)
 	}
-	for _, name := range fields {
-		need(name, own[name].value)
-		delete(own, name)
-	}
-	for _, name := range []string{"iccid", "eid", "goods_code", "pool_object_id", "pool_type_code", "package_code", "package_name"} {
-		if f, left := own[name]; left {
+	for _, f := range [...]struct{ name, value string }{
+		{"iccid", r.ICCID}, {"eid", r.EID}, {"goods_code", r.GoodsCode}, {"pool_object_id", r.PoolObjectID},
+		{"pool_type_code", r.PoolTypeCode}, {"package_code", r.PackageCode}, {"package_name", r.PackageName},
+	} {
+		if slices.Contains(fields, f.name) {
+			need(f.name, f.value)
+		} else {
 			none(f.name, f.value)
 		}
 	}
