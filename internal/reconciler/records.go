@@ -3,9 +3,14 @@ package reconciler
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/simline/simline/internal/service"
+	"github.com/simline/simline/internal/supplier"
 )
 
 // Records compares our orders with the suppliers' lists, both ways: what is ours
@@ -20,6 +25,7 @@ type Records struct {
 	Ledger   Ledger
 	Witness  *Witness
 	Metrics  *Metrics
+	Log      *slog.Logger
 	Settle   time.Duration
 	Lookback time.Duration
 	// Slots spreads the cards that were quiet over this many runs.
@@ -29,19 +35,26 @@ type Records struct {
 // markEvery is how many objects are looked at between two marks of the cursor.
 const markEvery = 50
 
-// recordsNotes is what one run leaves for the next: differences that were too
-// young to count, by what they are about, with where and when they were first met.
+// recordsNotes is what one run leaves for the next.
 type recordsNotes struct {
+	// Young are differences that were too young to count, by what they are about.
 	Young map[string]young `json:"young,omitempty"`
+	// Skipped are the objects that could not be asked for, by account and object.
+	Skipped map[string]bool `json:"skipped,omitempty"`
 }
 
+// young is where and when a difference was first met.
 type young struct {
 	Object string    `json:"object"`
 	Since  time.Time `json:"since"`
 }
 
-// maxYoung bounds the notes; what falls out is met again when its card is.
-const maxYoung = 2000
+// maxNotes bounds the notes; what falls out is met again when its card is.
+const maxNotes = 2000
+
+// maxFailures is how many objects in a row may fail before the supplier itself is
+// taken as failing, and the pass waits.
+const maxFailures = 5
 
 // Look does one span.
 func (j *Records) Look(ctx context.Context, run *Run, sitting *Sitting) error {
@@ -51,12 +64,12 @@ func (j *Records) Look(ctx context.Context, run *Run, sitting *Sitting) error {
 			return fmt.Errorf("notes: %w", err)
 		}
 	}
-	next := recordsNotes{Young: map[string]young{}}
+	next := recordsNotes{Young: map[string]young{}, Skipped: map[string]bool{}}
 	for _, account := range j.Accounts {
 		if account.Packages == nil {
 			continue
 		}
-		p := &recordsPass{Records: j, run: run, sitting: sitting, account: account, before: notes.Young, young: next.Young, looked: map[string]bool{}}
+		p := &recordsPass{Records: j, run: run, sitting: sitting, account: account, before: notes, next: next, looked: map[string]bool{}}
 		if err := p.look(ctx); err != nil {
 			return fmt.Errorf("account %s: %w", account.Name, err)
 		}
@@ -73,8 +86,9 @@ type recordsPass struct {
 	account Account
 	since   time.Time
 	book    *ourBook
-	before  map[string]young
-	young   map[string]young
+	before  recordsNotes
+	next    recordsNotes
+	failed  int             // objects in a row
 	looked  map[string]bool // abouts that were looked at whole
 	missing []Line          // ours that their lists did not show; to be asked for by id
 }
@@ -87,9 +101,14 @@ func (p *recordsPass) look(ctx context.Context) error {
 	}
 	p.book = book
 	also := map[string]bool{}
-	for about, y := range p.before {
+	for about, y := range p.before.Young {
 		if strings.HasPrefix(about, p.about("")) {
 			also[y.Object] = true
+		}
+	}
+	for name := range p.before.Skipped {
+		if obj, ours := strings.CutPrefix(name, p.account.Name+" "); ours {
+			also[obj] = true
 		}
 	}
 	for i, obj := range book.visit(p.run.Number, p.Slots, also) {
@@ -97,8 +116,12 @@ func (p *recordsPass) look(ctx context.Context) error {
 		if p.run.Cursor != "" && at <= p.run.Cursor {
 			continue
 		}
-		if err := p.object(ctx, obj, p.since); err != nil {
-			return fmt.Errorf("%s …%s: %w", obj.product, obj.key[max(0, len(obj.key)-4):], err)
+		if err := p.object(ctx, obj, p.since); p.skip(obj, err) {
+			if len(p.next.Skipped) < maxNotes {
+				p.next.Skipped[at] = true
+			}
+		} else if err != nil {
+			return fmt.Errorf("%s %s: %w", obj.product, service.Tail(obj.key), err)
 		}
 		if i%markEvery == markEvery-1 {
 			if err := p.verify(ctx); err != nil {
@@ -113,6 +136,27 @@ func (p *recordsPass) look(ctx context.Context) error {
 		return err
 	}
 	return p.again(ctx)
+}
+
+// skip says whether the pass may go on without an object: one card that cannot be
+// asked for must not hide all others. It is asked for again in the next run.
+func (p *recordsPass) skip(obj object, err error) bool {
+	if err == nil {
+		p.failed = 0
+		return false
+	}
+	var e *supplier.Error
+	if !errors.As(err, &e) || e.Kind == supplier.Busy || e.Kind == supplier.Setup {
+		return false // our side, or all of theirs
+	}
+	if e.Kind != supplier.Refused {
+		if p.failed++; p.failed >= maxFailures {
+			return false
+		}
+	}
+	p.Metrics.failures.WithLabelValues(JobRecords, "object").Inc()
+	p.Log.Warn("could not be compared, will be in the next run", "product", obj.product, "object", service.Tail(obj.key), "account", p.account.Name, "error", err)
+	return true
 }
 
 func (p *recordsPass) about(rest string) string {

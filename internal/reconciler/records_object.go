@@ -199,16 +199,21 @@ func (p *recordsPass) again(ctx context.Context) error {
 		}
 		product, id, _ := strings.Cut(rest, "/")
 		key := ""
-		if duplicate := FindingID(KindDuplicate, about); !lookupByID(product) {
+		switch {
+		case !lookupByID(product):
 			key, id, _ = strings.Cut(id, "/")
-		} else if p.sitting.Has(duplicate) { // asked for by id, they may show one of the two
+		case p.sitting.Has(FindingID(KindDuplicate, about)) || !order.ValidID(id):
+			// By its id they may show one of two, and an id that is none of ours may
+			// not go into a list of ids at all.
 			var err error
-			if key, err = p.sitting.Card(ctx, duplicate); err != nil {
+			if key, err = p.sitting.Card(ctx, about); err != nil {
 				return err
 			}
 		}
-		if key == "" {
+		if key == "" && order.ValidID(id) {
 			ids = append(ids, id)
+		}
+		if key == "" {
 			continue
 		}
 		obj := object{product, key}
@@ -255,7 +260,7 @@ func (p *recordsPass) say(ctx context.Context, obj object, id string, difference
 	var found []wire.Finding
 	for _, d := range differences {
 		since := d.Since
-		if y, ok := p.before[about]; ok && y.Since.Before(since) {
+		if y, ok := p.before.Young[about]; ok && y.Since.Before(since) {
 			since = y.Since // met before, whatever touched the row since
 		}
 		stands := p.sitting.Has(FindingID(d.Kind, about))
@@ -266,11 +271,11 @@ func (p *recordsPass) say(ctx context.Context, obj object, id string, difference
 			found = append(found, p.finding(obj, d))
 			continue
 		}
-		if len(p.young) < maxYoung {
+		if len(p.next.Young) < maxNotes {
 			if since.After(p.run.Now) { // their clock is ahead
 				since = p.run.Now
 			}
-			p.young[about] = young{Object: obj.String(), Since: since}
+			p.next.Young[about] = young{Object: obj.String(), Since: since}
 		}
 	}
 	if whole || !p.sitting.Stands(about) {

@@ -90,13 +90,18 @@ func (s *Sitting) Abouts() []string {
 // Stands says whether something about it is open or accepted.
 func (s *Sitting) Stands(about string) bool { return len(s.about[about]) > 0 }
 
-// Card is the ICCID or EID of a finding that stands; empty if it has none.
-func (s *Sitting) Card(ctx context.Context, findingID string) (string, error) {
-	e, err := s.load(ctx, findingID)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return "", nil
+// Card is the ICCID or EID in the findings about something; empty if they have none.
+func (s *Sitting) Card(ctx context.Context, about string) (string, error) {
+	for _, id := range s.about[about] {
+		e, err := s.load(ctx, id)
+		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+			return "", err
+		}
+		if card := e.Finding.ICCID + e.Finding.EID; card != "" {
+			return card, nil
+		}
 	}
-	return e.Finding.ICCID + e.Finding.EID, err
+	return "", nil
 }
 
 // FirstSeen is when a finding that stands was opened; zero if it does not stand.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/supplier"
 	"github.com/simline/simline/internal/supplier/eiotclub"
 	"github.com/simline/simline/internal/wire"
 )
@@ -149,15 +150,8 @@ func (p *tasksPass) ask(ctx context.Context, a Account, batch []entry) error {
 		}
 	}
 	status := map[string]eiotclub.Task{}
-	if len(ids) > 0 {
-		tasks, err := a.Tasks.Tasks(ctx, ids)
-		p.Metrics.asked(JobTasks, "task/query", tally{1, 1})
-		if err != nil {
-			return err
-		}
-		for _, t := range tasks {
-			status[t.ID] = t
-		}
+	if err := p.query(ctx, a, ids, status); err != nil {
+		return err
 	}
 	for _, e := range batch {
 		t, known := status[e.Task.TaskID]
@@ -166,6 +160,32 @@ func (p *tasksPass) ask(ctx context.Context, a Account, batch []entry) error {
 		}
 	}
 	return nil
+}
+
+// query asks for the status of ids. An id that the supplier refuses makes it refuse
+// the whole batch, so the batch is halved until that one is alone: it then counts
+// as not known there.
+func (p *tasksPass) query(ctx context.Context, a Account, ids []string, status map[string]eiotclub.Task) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	tasks, err := a.Tasks.Tasks(ctx, ids)
+	p.Metrics.asked(JobTasks, "task/query", tally{1, 1})
+	var e *supplier.Error
+	if errors.As(err, &e) && e.Kind == supplier.Refused {
+		if len(ids) == 1 {
+			return nil
+		}
+		half := len(ids) / 2
+		if err := p.query(ctx, a, ids[:half], status); err != nil {
+			return err
+		}
+		return p.query(ctx, a, ids[half:], status)
+	}
+	for _, t := range tasks {
+		status[t.ID] = t
+	}
+	return err
 }
 
 func (p *tasksPass) judge(ctx context.Context, e entry, t eiotclub.Task, known bool) error {

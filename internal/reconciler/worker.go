@@ -103,7 +103,7 @@ func (w *Worker) addJobs(accounts []Account, metrics *Metrics) error {
 	jobs := []*Job{
 		{Name: JobUnsettled, Look: (&Unsettled{Accounts: accounts, Ledger: ledger, Witness: witness, Metrics: metrics, Settle: cfg.Settle, StuckAfter: cfg.StuckAfter}).Look},
 		{Name: JobRecords, Settle: cfg.Settle, Most: day, Lookback: cfg.Lookback,
-			Look: (&Records{Accounts: accounts, Ledger: ledger, Witness: witness, Metrics: metrics, Settle: cfg.Settle, Lookback: cfg.Lookback, Slots: cfg.Spread}).Look},
+			Look: (&Records{Accounts: accounts, Ledger: ledger, Witness: witness, Metrics: metrics, Log: w.log, Settle: cfg.Settle, Lookback: cfg.Lookback, Slots: cfg.Spread}).Look},
 		{Name: JobTasks, Look: w.tasks.Look},
 		{Name: JobNotifications, Settle: cfg.Settle, Most: day, Lookback: cfg.Lookback,
 			Look: (&Notifications{Accounts: accounts, Ledger: ledger, Settle: cfg.Settle, Lookback: cfg.Lookback}).Look},
