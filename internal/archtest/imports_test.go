@@ -52,6 +52,7 @@ var mayImport = []struct {
 	{"internal/e2e", slices.Concat(production, []string{"internal/devstack", "internal/sim", "internal/e2e"})},
 	{"internal/tools", slices.Concat(production, workers)},
 	{"internal/archtest", nil},
+	{"deploy", nil},
 	{"bench", slices.Concat(production, workers, []string{"internal/devstack", "internal/sim", "internal/e2e"})},
 }
 
