@@ -51,3 +51,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		m.held, m.gaps, m.complete, m.listed, m.daysOpen, m.duplicate)
 	return m
 }
+
+// Describe registers the metrics alone, for docs/reference/metrics.md.
+func Describe(reg prometheus.Registerer) { newMetrics(reg) }

@@ -53,3 +53,6 @@ func newMetrics(reg prometheus.Registerer, openConns func() float64) *metrics {
 }
 
 func (m *metrics) took(start time.Time) { m.seconds.Observe(time.Since(start).Seconds()) }
+
+// Describe registers the metrics alone, for docs/reference/metrics.md.
+func Describe(reg prometheus.Registerer) { newMetrics(reg, func() float64 { return 0 }) }

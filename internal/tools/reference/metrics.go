@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/simline/simline/internal/archiver"
+	"github.com/simline/simline/internal/cdrpull"
+	"github.com/simline/simline/internal/ingest"
 	"github.com/simline/simline/internal/orderer"
 	"github.com/simline/simline/internal/reconciler"
 )
@@ -19,7 +21,9 @@ var registrations = []struct {
 	worker   string
 	register func(prometheus.Registerer)
 }{
+	{"ingest", ingest.Describe},
 	{"orderer", func(r prometheus.Registerer) { orderer.NewMetrics(r) }},
+	{"cdrpull", cdrpull.Describe},
 	{"reconciler", func(r prometheus.Registerer) { reconciler.NewMetrics(r) }},
 	{"archiver", archiver.Describe},
 }
