@@ -181,7 +181,7 @@ func (s *Stage) Stop() error {
 // View reads what the live table shows. What cannot be read at this moment is
 // left at zero: a table must not end a run.
 func (s *Stage) View(ctx context.Context) View {
-	v := View{Since: time.Since(s.begin), Example: exampleQuery}
+	v := View{Since: time.Since(s.begin), Example: fmt.Sprintf("curl -s '%s' --data-binary \"%s FORMAT PrettyCompact\"", strings.TrimSuffix(value(s.Stack.Env(), "CLICKHOUSE_DSN"), "/default"), exampleQuery)}
 	v.Orders = s.Ledger.States()
 	_ = s.DB.QueryRow(ctx, "SELECT toInt64(count()) FROM simline.webhooks").Scan(&v.Webhooks)
 	_ = s.DB.QueryRow(ctx, "SELECT toInt64(count()), toInt64(sum(rows)) FROM mart.cdr_files").Scan(&v.Files, &v.Rows)

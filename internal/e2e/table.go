@@ -65,7 +65,7 @@ func (v View) Render() string {
 	}
 	b.WriteString(workers.Render() + "\n")
 	for _, a := range v.Where {
-		fmt.Fprintf(&b, "%-14s %s\n", a.Name, a.Value)
+		fmt.Fprintf(&b, "%-17s %s\n", a.Name, a.Value)
 	}
 	fmt.Fprintf(&b, "\nTry this:\n%s\n", v.Example)
 	return b.String()
