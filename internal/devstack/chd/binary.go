@@ -24,22 +24,22 @@ const oldestBinary = 22
 var versionLine = regexp.MustCompile(`version (\d+)\.(\d+)`)
 
 // findBinary looks for a clickhouse that is new enough.
-func findBinary(ctx context.Context) (string, error) {
-	bin, err := exec.LookPath("clickhouse")
+func findBinary(ctx context.Context) (bin, version string, err error) {
+	bin, err = exec.LookPath("clickhouse")
 	if err != nil {
-		return "", errors.New("none found")
+		return "", "", errors.New("none found")
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, bin, "server", "--version").Output()
 	m := versionLine.FindSubmatch(out)
 	if m == nil {
-		return "", fmt.Errorf("%s does not tell its version (%w)", bin, errors.Join(err, errors.New("clickhouse server --version")))
+		return "", "", fmt.Errorf("%s does not tell its version (%w)", bin, errors.Join(err, errors.New("clickhouse server --version")))
 	}
 	if major, err := strconv.Atoi(string(m[1])); err != nil || major < oldestBinary {
-		return "", fmt.Errorf("%s is version %s.%s, too old (Debian's clickhouse-server 18.16 is too)", bin, m[1], m[2])
+		return "", "", fmt.Errorf("%s is version %s.%s, too old (Debian's clickhouse-server 18.16 is too)", bin, m[1], m[2])
 	}
-	return bin, nil
+	return bin, string(m[1]) + "." + string(m[2]), nil
 }
 
 // serverConfig is as much configuration as a private server on loopback needs.
@@ -72,36 +72,35 @@ type serverConfig struct {
 }
 
 // startBinary runs a server of our own: own data, own configuration, loopback.
-func startBinary(ctx context.Context, bin string, cfg Config) (*process, string, error) {
+func startBinary(bin, dataDir string, port int) (*process, string, error) {
 	// The server locks its data itself; our lock says who holds them in plain words.
-	lock, err := dirlock.Acquire(cfg.DataDir)
+	lock, err := dirlock.Acquire(dataDir)
 	if err != nil {
 		return nil, "", fmt.Errorf("open data directory: %w", err)
 	}
 	unlock := func() { _ = lock.Release() }
-	port := cfg.Port
 	if port == 0 {
 		if port, err = freePort(); err != nil {
 			unlock()
 			return nil, "", err
 		}
 	}
-	file, err := writeServerConfig(cfg.DataDir, port)
+	file, err := writeServerConfig(dataDir, port)
 	if err != nil {
 		unlock()
 		return nil, "", err
 	}
 	cmd := exec.Command(bin, "server", "--config-file="+file)
-	cmd.Dir = cfg.DataDir
+	cmd.Dir = dataDir
 	p, err := launch(cmd, nil, unlock)
 	if err != nil {
 		unlock()
 		return nil, "", err
 	}
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	if err := awaitPing(ctx, "http://"+addr+"/ping", p.exited); err != nil {
+	if err := awaitPing("http://"+addr+"/ping", p.exited); err != nil {
 		p.kill()
-		return nil, "", fmt.Errorf("%w; see %s. %s", err, filepath.Join(cfg.DataDir, "server.err.log"), p.stderr)
+		return nil, "", fmt.Errorf("%w; see %s. %s", err, filepath.Join(dataDir, "server.err.log"), p.stderr)
 	}
 	return p, addr, nil
 }
@@ -123,8 +122,8 @@ func writeServerConfig(dir string, port int) (string, error) {
 	return file, nil
 }
 
-func awaitPing(ctx context.Context, url string, exited <-chan struct{}) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+func awaitPing(url string, exited <-chan struct{}) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

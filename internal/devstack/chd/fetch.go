@@ -21,8 +21,8 @@ import (
 	"github.com/simline/simline/internal/devstack/dirlock"
 )
 
-// EngineVersion is pinned: what make test proves, it proves of this engine.
-const EngineVersion = "26.5.3"
+// engineVersion is pinned: what make test proves, it proves of this engine.
+const engineVersion = "26.5.3"
 
 // enginePackage is one build of the engine on npm. What it contains is native
 // code that we load, so its bytes are pinned, not just its name.
@@ -60,13 +60,13 @@ func fetchLibrary(ctx context.Context, out io.Writer) (string, error) {
 	}
 	if !strings.HasPrefix(pkg.integrity, "sha512-") {
 		return "", fmt.Errorf("the bytes of %s@%s are not pinned for this platform; if you trust what `npm view %s@%s dist.integrity` says, set %s to it",
-			pkg.name, EngineVersion, pkg.name, EngineVersion, integrityEnv)
+			pkg.name, engineVersion, pkg.name, engineVersion, integrityEnv)
 	}
 	cache, err := CacheDir()
 	if err != nil {
 		return "", err
 	}
-	return pkg.library(ctx, filepath.Join(cache, "engine", EngineVersion+"-"+runtime.GOOS+"-"+runtime.GOARCH), out)
+	return pkg.library(ctx, filepath.Join(cache, "engine", engineVersion+"-"+runtime.GOOS+"-"+runtime.GOARCH), out)
 }
 
 // library is the path of the library in dir, fetched if it is not there.
@@ -106,17 +106,17 @@ func (pkg enginePackage) fetch(ctx context.Context, dir string, out io.Writer) e
 		return fmt.Errorf("make a directory to fetch into: %w", err)
 	}
 	defer os.RemoveAll(tmp)
-	fmt.Fprintf(out, "Fetching the ClickHouse engine once: %s@%s (%d MB) into %s\n", pkg.name, EngineVersion, pkg.size/1e6, dir)
+	fmt.Fprintf(out, "Fetching the ClickHouse engine once: %s@%s (%d MB) into %s\n", pkg.name, engineVersion, pkg.size/1e6, dir)
 	tarball, err := pkg.npmPack(ctx, tmp, out)
 	if err != nil {
 		return err
 	}
 	if err := verify(tarball, pkg.integrity); err != nil {
-		return fmt.Errorf("%s@%s: %w", pkg.name, EngineVersion, err)
+		return fmt.Errorf("%s@%s: %w", pkg.name, engineVersion, err)
 	}
 	unpacked := filepath.Join(tmp, libraryName)
 	if err := unpack(tarball, unpacked); err != nil {
-		return fmt.Errorf("unpack %s@%s: %w", pkg.name, EngineVersion, err)
+		return fmt.Errorf("unpack %s@%s: %w", pkg.name, engineVersion, err)
 	}
 	// If we die before this rename: the next one starts afresh. After it: the file is whole.
 	if err := os.Rename(unpacked, filepath.Join(dir, libraryName)); err != nil {
@@ -134,7 +134,7 @@ func (pkg enginePackage) npmPack(ctx context.Context, dir string, out io.Writer)
 	}
 	// A cache of its own lies where we can watch it, and takes no place afterwards.
 	npmCache := filepath.Join(dir, "npm")
-	cmd := exec.CommandContext(ctx, npm, "pack", pkg.name+"@"+EngineVersion, "--pack-destination", dir, "--cache", npmCache, "--loglevel", "error")
+	cmd := exec.CommandContext(ctx, npm, "pack", pkg.name+"@"+engineVersion, "--pack-destination", dir, "--cache", npmCache, "--loglevel", "error")
 	cmd.Dir = dir
 	cmd.WaitDelay = 5 * time.Second
 	var said tail
@@ -143,11 +143,11 @@ func (pkg enginePackage) npmPack(ctx context.Context, dir string, out io.Writer)
 	err = cmd.Run()
 	bar(err == nil)
 	if err != nil {
-		return "", fmt.Errorf("npm pack %s@%s: %w\n%s", pkg.name, EngineVersion, err, said.String())
+		return "", fmt.Errorf("npm pack %s@%s: %w\n%s", pkg.name, engineVersion, err, said.String())
 	}
 	found, err := filepath.Glob(filepath.Join(dir, "*.tgz"))
 	if err != nil || len(found) != 1 {
-		return "", fmt.Errorf("npm pack %s@%s left %d tarballs", pkg.name, EngineVersion, len(found))
+		return "", fmt.Errorf("npm pack %s@%s left %d tarballs", pkg.name, engineVersion, len(found))
 	}
 	return found[0], nil
 }

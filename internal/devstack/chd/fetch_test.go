@@ -63,7 +63,7 @@ echo "$2" >> `+count+`
 /bin/cp `+src+` "$4/some-package-1.0.0.tgz"`)
 	return func() int {
 		b, _ := os.ReadFile(count)
-		return strings.Count(string(b), "@test/engine@"+EngineVersion+"\n")
+		return strings.Count(string(b), "@test/engine@"+engineVersion+"\n")
 	}
 }
 
@@ -167,8 +167,8 @@ func TestDSNComesFirst(t *testing.T) {
 
 func TestBinaryNewEnoughIsFound(t *testing.T) {
 	fakeProgram(t, "clickhouse", `[ "$1 $2" = "server --version" ] && echo "ClickHouse server version 24.8.4.13 (official build)."`)
-	if bin, err := findBinary(t.Context()); err != nil || filepath.Base(bin) != "clickhouse" {
-		t.Errorf("got %q, %v", bin, err)
+	if bin, version, err := findBinary(t.Context()); err != nil || filepath.Base(bin) != "clickhouse" || version != "24.8" {
+		t.Errorf("got %q, version %q, %v", bin, version, err)
 	}
 }
 

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
+	"net"
 	"os"
 	"path/filepath"
-	"strings"
+	"strconv"
 	"time"
 )
 
@@ -39,11 +39,11 @@ var ErrNone = errors.New("no ClickHouse can be had")
 
 // Server is a ClickHouse to talk to, and the child that it is, if it is ours.
 type Server struct {
-	Source  Source
-	dsn     string
-	p       *process // nil for FromDSN
-	library string
-	cfg     Config
+	Source Source
+	dsn    string
+	port   int      // as configured, then as taken
+	p      *process // nil for FromDSN
+	launch func(port int) (p *process, addr string, err error)
 }
 
 const stopGrace = 10 * time.Second
@@ -65,13 +65,11 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Progress == nil {
 		cfg.Progress = io.Discard
 	}
-	bin, binErr := findBinary(ctx)
+	s := &Server{Source: FromBinary, port: cfg.Port}
+	bin, _, binErr := findBinary(ctx)
 	if binErr == nil {
-		p, addr, err := startBinary(ctx, bin, cfg)
-		if err != nil {
-			return nil, fmt.Errorf("start %s: %w", bin, err)
-		}
-		return &Server{Source: FromBinary, dsn: dsnOf(addr), p: p, cfg: cfg}, nil
+		s.launch = func(port int) (*process, string, error) { return startBinary(bin, cfg.DataDir, port) }
+		return s, s.start()
 	}
 	lib, libErr := fetchLibrary(ctx, cfg.Progress)
 	if libErr != nil {
@@ -80,16 +78,36 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 			"  2. install a clickhouse binary on PATH, version %d or newer: %w\n"+
 			"  3. let npm fetch the engine: %w", ErrNone, oldestBinary, binErr, libErr)
 	}
-	s := &Server{Source: FromLibrary, library: lib, cfg: cfg}
-	return s, s.startLibrary()
+	s.Source = FromLibrary
+	s.launch = func(port int) (*process, string, error) {
+		return startLibrary(childConfig{Library: lib, DataDir: cfg.DataDir, Port: port})
+	}
+	return s, s.start()
 }
 
-func (s *Server) startLibrary() error {
-	p, addr, err := startLibrary(childConfig{Library: s.library, DataDir: s.cfg.DataDir, Port: s.cfg.Port})
-	if err != nil {
-		return err
+// Engine names what Start would run if CLICKHOUSE_DSN is not set: a key for what
+// is kept of its data.
+func Engine(ctx context.Context) string {
+	if bin, version, err := findBinary(ctx); err == nil {
+		return bin + " " + version
 	}
-	s.p, s.dsn = p, dsnOf(addr)
+	return libraryName + " " + engineVersion
+}
+
+func (s *Server) start() error {
+	p, addr, err := s.launch(s.port)
+	if err != nil {
+		return fmt.Errorf("start the %s: %w", s.Source, err)
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		s.port, err = strconv.Atoi(port)
+	}
+	if err != nil {
+		p.kill()
+		return fmt.Errorf("address of the %s: %w", s.Source, err)
+	}
+	s.p, s.dsn = p, "http://"+addr+"/default"
 	return nil
 }
 
@@ -135,20 +153,11 @@ func (s *Server) Kill() {
 	}
 }
 
-// Restart starts a killed or stopped engine of ours again on the same data and
+// Restart starts a killed or stopped child of ours again on the same data and
 // the same port.
 func (s *Server) Restart() error {
-	if s.Source != FromLibrary {
-		return fmt.Errorf("restart: not possible for %s", s.Source)
+	if s.p == nil {
+		return fmt.Errorf("restart: %s is not ours", s.Source)
 	}
-	u, err := url.Parse(s.dsn)
-	if err != nil {
-		return fmt.Errorf("restart: %w", err)
-	}
-	if _, err := fmt.Sscan(u.Port(), &s.cfg.Port); err != nil {
-		return fmt.Errorf("restart: port of %s: %w", strings.TrimPrefix(u.Host, "//"), err)
-	}
-	return s.startLibrary()
+	return s.start()
 }
-
-func dsnOf(addr string) string { return "http://" + addr + "/default" }

@@ -23,7 +23,7 @@ func migratedCopy(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	key, err := schemaKey()
+	key, err := schemaKey(ctx)
 	if err != nil {
 		return err
 	}
@@ -67,9 +67,9 @@ func makeTemplate(ctx context.Context, home, template string) error {
 }
 
 // schemaKey changes with any migration and with the engine.
-func schemaKey() (string, error) {
+func schemaKey(ctx context.Context) (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, chd.EngineVersion)
+	fmt.Fprintln(h, chd.Engine(ctx))
 	files, err := schemas.ClickHouseFiles()
 	if err != nil {
 		return "", err
