@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -139,7 +140,7 @@ func Judge(ours *Line, theirs []Line) []Difference {
 	case !ours.Price.Amount.Equal(t.Price.Amount):
 		out = append(out, differ(KindPrice, ours, []Line{t}, money(ours.Price.Amount.Sub(t.Price.Amount).Abs(), t.Price.Currency)))
 	}
-	if ours.Package != "" && t.Package != "" && ours.Package != t.Package || ours.Card != "" && t.Card != "" && ours.Card != t.Card {
+	if ours.Package != "" && t.Package != "" && !strings.EqualFold(ours.Package, t.Package) || ours.Card != "" && t.Card != "" && ours.Card != t.Card {
 		out = append(out, differ(KindPackage, ours, []Line{t}, known(t.Price)))
 	}
 	return out

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/simline/simline/internal/bus"
@@ -60,17 +61,30 @@ func evidenceOf(r order.Record, p supplier.Placement, at time.Time) wire.Evidenc
 	return ev
 }
 
-// news says whether a placement tells the ledger anything that it does not know.
+// news says whether a placement tells the ledger anything that it may take in.
+// What contradicts the ledger is a finding of records, not evidence: orderer could
+// do nothing with it but set it aside, each time anew.
 func news(r order.Record, p supplier.Placement) bool {
+	if r.SupplierOrderID != "" && p.SupplierOrderID != "" && r.SupplierOrderID != p.SupplierOrderID {
+		return false
+	}
 	switch r.State {
-	case order.Refunded:
+	case order.Rejected, order.Expired, order.Cancelled, order.Refunded:
 		return false
 	case order.Fulfilled:
 		return p.State == order.Refunded
 	case order.Placed:
-		return p.State != order.Placed || r.SupplierOrderID == "" && p.SupplierOrderID != "" || len(r.ESIMs) == 0 && len(p.ESIMs) > 0
-	case order.Rejected, order.Expired, order.Cancelled:
-		return p.State == order.Placed || p.State == order.Fulfilled
+		return p.State != order.Placed
+	case order.Held:
+		return p.State != order.Rejected // that it was not placed needs a person
 	}
 	return true
+}
+
+// asOrdered says whether a row under our id is what the order asked for. If it is
+// not, which of the two is charged is for a person to find out.
+func asOrdered(r order.Record, card, packageCode string) bool {
+	asked := r.Request.ICCID + r.Request.EID
+	return (card == "" || asked == "" || card == asked) &&
+		(packageCode == "" || r.Request.PackageCode+r.Request.PoolTypeCode == "" || strings.EqualFold(packageCode, r.Request.PackageCode+r.Request.PoolTypeCode))
 }

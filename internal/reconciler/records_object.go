@@ -347,7 +347,7 @@ func (p *recordsPass) testify(ctx context.Context, mine, theirs []Line) error {
 		if t.Standing == Refunded {
 			seen.State = order.Refunded
 		}
-		if !found || !news(r, seen) || p.run.Dry {
+		if !found || !news(r, seen) || !asOrdered(r, t.Card, t.Package) || p.run.Dry {
 			continue
 		}
 		if err := p.Witness.Tell(ctx, evidenceOf(r, seen, p.run.Now)); err != nil {

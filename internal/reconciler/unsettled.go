@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +34,7 @@ type Unsettled struct {
 
 // Look asks for what is open now; which span it is for does not matter.
 func (j *Unsettled) Look(ctx context.Context, run *Run, sitting *Sitting) error {
-	p := &unsettledPass{Unsettled: j, run: run, sitting: sitting, seen: map[string]bool{}, asking: map[string]*asking{}}
+	p := &unsettledPass{Unsettled: j, run: run, sitting: sitting, seen: map[string]bool{}, asking: map[string]*asking{}, failed: map[string]error{}}
 	if err := j.Ledger.Open(ctx, func(r order.Record) error { return p.order(ctx, r) }); err != nil {
 		return err
 	}
@@ -41,7 +43,10 @@ func (j *Unsettled) Look(ctx context.Context, run *Run, sitting *Sitting) error 
 			return err
 		}
 	}
-	return p.close(ctx)
+	if err := p.close(ctx); err != nil {
+		return err
+	}
+	return errors.Join(slices.Collect(maps.Values(p.failed))...)
 }
 
 // close closes what is not in the index any more and settled indeed: the index
@@ -71,7 +76,10 @@ type unsettledPass struct {
 	sitting *Sitting
 	seen    map[string]bool    // abouts with a finding that are still open
 	asking  map[string]*asking // by account: package orders on their way through the states
+	failed  map[string]error   // by account: why it is asked no more in this pass
 }
+
+func accountKey(a Account) string { return a.Supplier + "/" + a.Name }
 
 // asking is the package orders of one account that were not found in the states
 // before: one batch being gathered for each state.
@@ -98,16 +106,15 @@ func (p *unsettledPass) order(ctx context.Context, r order.Record) error {
 		return err
 	}
 	account, ok := p.account(r)
-	if !ok || r.LastSentAt == nil && r.SupplierOrderID == "" || !p.run.Settled(sentAt(r), p.Settle) {
+	if !ok || p.failed[accountKey(account)] != nil || r.LastSentAt == nil && r.SupplierOrderID == "" || !p.run.Settled(sentAt(r), p.Settle) {
 		return nil // never sent, or sent a moment ago
 	}
 	switch {
 	case r.Product == order.ProductPackage && account.Packages != nil:
-		key := account.Supplier + "/" + account.Name
-		a := p.asking[key]
+		a := p.asking[accountKey(account)]
 		if a == nil {
 			a = &asking{account: account, stage: make([][]order.Record, len(eiotclub.PackageStates))}
-			p.asking[key] = a
+			p.asking[accountKey(account)] = a
 		}
 		return p.ask(ctx, a, 0, r)
 	case account.Statuses != nil:
@@ -148,10 +155,10 @@ func (p *unsettledPass) finish(ctx context.Context, a *asking) error {
 // send asks for one batch in one state; who is not found goes on to the next.
 func (p *unsettledPass) send(ctx context.Context, a *asking, stage int) error {
 	batch := a.stage[stage]
-	if len(batch) == 0 {
+	a.stage[stage] = nil
+	if len(batch) == 0 || p.failed[accountKey(a.account)] != nil {
 		return nil
 	}
-	a.stage[stage] = nil
 	ids := make([]string, len(batch))
 	for i, r := range batch {
 		ids[i] = r.OrderID
@@ -159,7 +166,8 @@ func (p *unsettledPass) send(ctx context.Context, a *asking, stage int) error {
 	rows, calls, err := detailsOf(ctx, a.account.Packages, ids, eiotclub.PackageStates[stage])
 	p.asked("getOrderPackageDetails", tally{calls, 1})
 	if err != nil {
-		return fmt.Errorf("account %s: %w", a.account.Name, err)
+		p.fail(a.account, err)
+		return ctx.Err()
 	}
 	found := map[string]eiotclub.Order{}
 	for _, row := range rows {
@@ -178,6 +186,9 @@ func (p *unsettledPass) send(ctx context.Context, a *asking, stage int) error {
 		seen := supplier.Placement{State: order.Fulfilled, SupplierOrderID: cmp.Or(row.OrderID, r.SupplierOrderID), SupplierOrderNumber: row.OrderNumber, Total: row.Price}
 		if row.Refunded {
 			seen.State = order.Refunded
+		}
+		if !asOrdered(r, row.ICCID, row.PackageCode) {
+			continue // records reports it
 		}
 		if seen.SupplierOrderID == "" && a.account.Statuses != nil {
 			// This list is documented without the order's id; a single look-up finds it.
@@ -201,17 +212,23 @@ func (p *unsettledPass) lookUp(ctx context.Context, a Account, r order.Record) e
 	}
 	p.asked("look-up of one "+r.Product, tally{1, 1})
 	if err != nil {
-		if supplier.AsError("", err).Kind == supplier.Busy {
-			return fmt.Errorf("account %s: %w", a.Name, err)
+		if kind := supplier.AsError("", err).Kind; kind == supplier.Busy || kind == supplier.Setup {
+			p.fail(a, err)
 		}
 		// One order that cannot be asked for must not hide the others.
 		p.Metrics.failures.WithLabelValues(JobUnsettled, "look-up").Inc()
 		return ctx.Err()
 	}
-	if !seen.Found {
+	if !seen.Found || len(seen.Mismatch) > 0 {
 		return nil
 	}
 	return p.tell(ctx, r, seen.Placement)
+}
+
+// fail leaves an account alone for the rest of the pass, which is tried again: one
+// that does not answer must not hold up the others.
+func (p *unsettledPass) fail(a Account, err error) {
+	p.failed[accountKey(a)] = fmt.Errorf("account %s: %w", a.Name, err)
 }
 
 func (p *unsettledPass) tell(ctx context.Context, r order.Record, seen supplier.Placement) error {

@@ -55,7 +55,7 @@ func New(ctx context.Context, cfg Config, d Deps) (*Worker, error) {
 		d.Now = time.Now
 	}
 	if err := d.Bus.Need(ctx, bus.StreamOrderEvents, bus.StreamEvidence, bus.StreamWebhooks, bus.StreamFindings, bus.StreamTasks+"/"+bus.ConsumerReconcilerTasks,
-		"kv/"+bus.BucketOpenOrders, "kv/"+bus.BucketLeases, "kv/"+bus.BucketTasks, "kv/"+bus.BucketFindings, "kv/"+bus.BucketReconPeriods); err != nil {
+		"kv/"+bus.BucketOpenOrders, "kv/"+bus.BucketLeases, "kv/"+bus.BucketTasks, "kv/"+bus.BucketBudgets, "kv/"+bus.BucketFindings, "kv/"+bus.BucketReconPeriods); err != nil {
 		return nil, err
 	}
 	accounts := d.Accounts
@@ -63,6 +63,15 @@ func New(ctx context.Context, cfg Config, d Deps) (*Worker, error) {
 		var err error
 		if accounts, err = cfg.accounts(); err != nil {
 			return nil, err
+		}
+	}
+	budgets, err := d.Bus.JS.KeyValue(ctx, bus.BucketBudgets)
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", bus.BucketBudgets, err)
+	}
+	for i, a := range accounts {
+		if rules, ok := esimfly.Rules(order.ProductESIM); ok && a.Supplier == order.ESIMFly && a.Statuses != nil {
+			accounts[i].Statuses = frugal{a.Statuses, &Budget{KV: budgets, Key: BudgetKey(a.Supplier, a.Name), Limit: rules.RateLimit, Window: rules.RateWindow, Now: d.Now}}
 		}
 	}
 	periods, err := openPeriods(ctx, d.Bus)
