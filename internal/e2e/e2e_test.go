@@ -48,6 +48,7 @@ func TestBooksAgreeAfterEachWorkerWasKilled(t *testing.T) {
 		}
 		t.Fatal(err)
 	}
+	everyMessageFitsItsSchema(t, s)
 	for _, f := range s.Memory() {
 		if !f.OK {
 			t.Errorf("%s: %s, want %s", f.What, f.Got, f.Want)
