@@ -40,9 +40,10 @@ type Committer struct {
 	closed  bool
 
 	perSingle time.Duration // what the server needs for a single message
-	perBatch  time.Duration // what a batch takes, moving average
+	perBatch  time.Duration // what a batch takes, of any size
 	window    int           // answers to singles since windowAt
 	windowAt  time.Time
+	batches   int // so far
 	unproven  int // batches since singles were last measured
 }
 
@@ -233,7 +234,12 @@ func (c *Committer) worthBatch(n int) bool {
 func (c *Committer) learn(f *flight) {
 	now := time.Now()
 	if f.batch {
-		c.perBatch += (now.Sub(f.at) - c.perBatch) / 8
+		if took := now.Sub(f.at); c.batches == 0 {
+			c.perBatch = took
+		} else {
+			c.perBatch = lowQuantile(c.perBatch, took)
+		}
+		c.batches++
 		c.window = 0
 		c.unproven++
 		return
@@ -250,13 +256,17 @@ func (c *Committer) learn(f *flight) {
 	if took < windowTime || c.window < 8 {
 		return // answers come in bursts: a short window would measure one of them
 	}
-	// The median of windows, by steps: a mean would take in each pause of ours.
-	if each := took / time.Duration(c.window); each > c.perSingle {
-		c.perSingle += c.perSingle/4 + time.Microsecond
-	} else {
-		c.perSingle -= c.perSingle / 4
-	}
+	c.perSingle = lowQuantile(c.perSingle, took/time.Duration(c.window))
 	c.window, c.unproven = 0, 0
+}
+
+// lowQuantile follows, by steps, what one in four of the measurements stays below:
+// what the server needs when nothing else, such as our own pauses, is in the way.
+func lowQuantile(estimate, measured time.Duration) time.Duration {
+	if measured < estimate {
+		return estimate - estimate/8
+	}
+	return estimate + estimate/24 + time.Microsecond/4
 }
 
 // take removes the next batch from the queue. Two messages of one message id or

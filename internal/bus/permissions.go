@@ -61,18 +61,25 @@ func Permissions(user string) (Permission, bool) {
 			g.bind(StreamEvidence, ConsumerEvidence(s))
 			g.bind(StreamWebhooks, ConsumerOrdererWebhooks(s))
 		}
-		g.publish(SubjectOrderEvent("*", "*", "*"), SubjectDead(StreamOrders), SubjectDead(StreamEvidence), SubjectDead(StreamWebhooks))
+		g.publish(SubjectOrderEvent("*", "*", "*"), SubjectDead(StreamOrders), SubjectDead(StreamEvidence), SubjectDead(StreamWebhooks), SubjectDead(StreamOrderEvents))
 		g.get(StreamOrderEvents)
 		g.see(StreamDead)
 		g.write(BucketOpenOrders, BucketBudgets)
-		g.read(BucketOpenOrders, BucketBudgets, BucketSwitches)
+		g.publish(SubjectKV(BucketLeases, "card.*"))
+		g.read(BucketOpenOrders, BucketBudgets, BucketSwitches, BucketLeases)
+		for _, s := range []string{StreamOrders, StreamEvidence} { // what the server gave up delivering
+			g.subscribe(SubjectMaxDeliveries(s))
+			g.get(s)
+			g.api("STREAM.MSG.DELETE." + s)
+		}
 		g.serve(SubjectStatus)
 	case UserCDRPull:
 		g.About = "announces, claims and reports CDR files"
 		g.bind(StreamCDR, ConsumerCDRPull)
 		g.publish(SubjectCDRFile("*"), SubjectCDRLoaded("*"), SubjectCDRGap("*"), SubjectDead(StreamCDR))
 		g.see(StreamCDREvents, StreamDead)
-		g.write(BucketCDRFiles, BucketLeases)
+		g.write(BucketCDRFiles)
+		g.publish(SubjectKV(BucketLeases, "*"))
 		g.read(BucketCDRFiles, BucketLeases, BucketSwitches)
 	case UserReconciler:
 		g.About = "reads all books, writes findings and evidence"
@@ -81,18 +88,18 @@ func Permissions(user string) (Permission, bool) {
 		g.get(StreamOrderEvents)
 		g.follow(StreamOrderEvents, StreamWebhooks, StreamCDREvents)
 		g.see(StreamEvidence, StreamFindings, StreamDead)
-		g.write(BucketLeases, BucketTasks, BucketFindings, BucketReconPeriods)
-		g.read(BucketLeases, BucketTasks, BucketFindings, BucketReconPeriods, BucketOpenOrders, BucketSwitches)
+		g.write(BucketTasks, BucketFindings, BucketReconPeriods, BucketBudgets)
+		g.publish(SubjectKV(BucketLeases, "reconciler.*"))
+		g.read(BucketLeases, BucketTasks, BucketFindings, BucketReconPeriods, BucketBudgets, BucketOpenOrders, BucketSwitches)
 	case UserArchiver:
 		g.About = "reads what is archived"
 		for _, s := range ArchivedStreams {
 			g.bind(s, ConsumerArchiver(s))
 			// It goes on from where ClickHouse stands, whatever was delivered before.
 			g.api("CONSUMER.RESET." + s + "." + ConsumerArchiver(s))
-			g.publish(SubjectDead(s))
+			g.publish(SubjectDead(s), SubjectKV(BucketLeases, "archiver-"+s))
 		}
 		g.see(StreamDead)
-		g.write(BucketLeases)
 		g.read(BucketLeases)
 	case UserSetup:
 		g.About = "makes streams, buckets and consumers; writes and reads no message"

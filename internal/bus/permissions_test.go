@@ -116,6 +116,7 @@ func universe() []string {
 	}
 	for _, b := range topo.Buckets {
 		pub("$KV." + b.Bucket + ".k")
+		pub("$KV." + b.Bucket + ".card.k")
 		streams = append(streams, "KV_"+b.Bucket)
 	}
 	for _, s := range streams {
@@ -130,9 +131,10 @@ func universe() []string {
 			pub("$JS.API.CONSUMER.CREATE."+s+"."+c.Durable+".x.y", "$JS.ACK."+s+"."+c.Durable+".1.2.3.4.5")
 		}
 	}
+	pub("$KV.leases.reconciler.records", "$KV.leases.archiver-FINDINGS")
 	pub("$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.ACCOUNT.PURGE.SIMLINE")
 	for _, s := range []string{">", "_INBOX.>", "_INBOX.ingest.>", "_INBOX.orderer.>", "_INBOX.upstream.>", "orders.v1.>", "orders.v1.event.*.*.*", "orders.v1.request.>", "orders.v1.status",
-		"webhooks.v1.>", "cdr.v1.>", "recon.v1.>", "tasks.v1.ended.*", "dead.v1.>", "$KV.>", "$JS.>", "$SYS.>", "$SRV.PING", "$SRV.INFO.orders.x"} {
+		"webhooks.v1.>", "cdr.v1.>", "recon.v1.>", "tasks.v1.ended.*", "dead.v1.>", "$KV.>", "$JS.>", "$SYS.>", "$SRV.PING", "$SRV.INFO.orders.x", "$JS.EVENT.>", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.ORDERS.x", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.EVIDENCE.x", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.CDR.x"} {
 		out = append(out, "sub "+s)
 	}
 	return out
@@ -145,21 +147,23 @@ var mayDo = map[string][]string{
 	bus.UserIngest: {"pub webhooks.v1.eiotclub.default.x", "pub dead.v1.WEBHOOKS", "info.WEBHOOKS", "info.DEAD", "sub _INBOX.ingest.>"},
 	bus.UserOrderer: {"bind.ORDERS.orderer-eiotclub", "bind.ORDERS.orderer-esimfly", "bind.EVIDENCE.orderer-evidence-eiotclub", "bind.EVIDENCE.orderer-evidence-esimfly",
 		"bind.WEBHOOKS.orderer-webhooks-eiotclub", "bind.WEBHOOKS.orderer-webhooks-esimfly", "pub orders.v1.event.o1.eiotclub.placed", "api.ORDER_EVENTS",
-		"pub dead.v1.ORDERS", "pub dead.v1.EVIDENCE", "pub dead.v1.WEBHOOKS", "info.DEAD", "pub $KV.open_orders.k", "pub $KV.budgets.k",
-		"read.open_orders", "read.budgets", "read.switches", "sub orders.v1.status", "sub $SRV.PING", "sub $SRV.INFO.orders.x", "sub _INBOX.orderer.>", "pub _INBOX.ingest.x"},
+		"pub dead.v1.ORDERS", "pub dead.v1.EVIDENCE", "pub dead.v1.WEBHOOKS", "pub dead.v1.ORDER_EVENTS", "info.DEAD",
+		"write.open_orders", "write.budgets", "pub $KV.leases.card.k", "api.ORDERS", "api.EVIDENCE", "pub $JS.API.STREAM.MSG.DELETE.ORDERS", "pub $JS.API.STREAM.MSG.DELETE.EVIDENCE",
+		"sub $JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.ORDERS.x", "sub $JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.EVIDENCE.x",
+		"read.open_orders", "read.budgets", "read.switches", "read.leases", "sub orders.v1.status", "sub $SRV.PING", "sub $SRV.INFO.orders.x", "sub _INBOX.orderer.>", "pub _INBOX.ingest.x"},
 	bus.UserCDRPull: {"bind.CDR.cdrpull", "pub cdr.v1.file.default", "pub cdr.v1.loaded.default", "pub cdr.v1.gap.default", "pub dead.v1.CDR", "info.CDR_EVENTS", "info.DEAD",
-		"pub $KV.cdr_files.k", "pub $KV.leases.k", "read.cdr_files", "read.leases", "read.switches"},
+		"write.cdr_files", "pub $KV.leases.k", "pub $KV.leases.archiver-FINDINGS", "read.cdr_files", "read.leases", "read.switches"},
 	bus.UserReconciler: {"bind.TASKS.reconciler-tasks", "pub recon.v1.finding.order_state", "pub orders.v1.evidence.eiotclub.o1", "pub tasks.v1.ended.eiotclub", "pub dead.v1.TASKS",
 		"api.ORDER_EVENTS", "follow.ORDER_EVENTS", "follow.WEBHOOKS", "follow.CDR_EVENTS", "info.EVIDENCE", "info.FINDINGS", "info.DEAD",
-		"pub $KV.leases.k", "pub $KV.tasks.k", "pub $KV.findings.k", "pub $KV.recon_periods.k",
+		"pub $KV.leases.reconciler.records", "write.tasks", "write.findings", "write.recon_periods", "write.budgets", "read.budgets",
 		"read.leases", "read.tasks", "read.findings", "read.recon_periods", "read.open_orders", "read.switches"},
 	bus.UserArchiver: {"pub $JS.API.CONSUMER.RESET.ORDER_EVENTS.archiver-ORDER_EVENTS", "pub $JS.API.CONSUMER.RESET.WEBHOOKS.archiver-WEBHOOKS",
 		"pub $JS.API.CONSUMER.RESET.FINDINGS.archiver-FINDINGS", "pub $JS.API.CONSUMER.RESET.CDR_EVENTS.archiver-CDR_EVENTS", "bind.ORDER_EVENTS.archiver-ORDER_EVENTS", "bind.WEBHOOKS.archiver-WEBHOOKS",
 		"bind.FINDINGS.archiver-FINDINGS", "bind.CDR_EVENTS.archiver-CDR_EVENTS", "pub dead.v1.ORDER_EVENTS", "pub dead.v1.WEBHOOKS", "pub dead.v1.FINDINGS", "pub dead.v1.CDR_EVENTS", "info.DEAD",
-		"pub $KV.leases.k", "read.leases"},
+		"pub $KV.leases.archiver-FINDINGS", "read.leases"},
 	bus.UserSetup: {"make.*", "pub $JS.API.INFO"},
 	bus.UserOperator: {"readall", "pub orders.v1.request.eiotclub.package", "pub orders.v1.cancel.esimfly", "pub orders.v1.evidence.eiotclub.o1", "pub webhooks.v1.eiotclub.default.x", "pub webhooks.v1.esimfly.default.x",
-		"pub cdr.v1.file.default", "pub tasks.v1.track.eiotclub", "pub orders.v1.status", "pub $KV.switches.k", "pub $KV.findings.k",
+		"pub cdr.v1.file.default", "pub tasks.v1.track.eiotclub", "pub orders.v1.status", "write.switches", "write.findings",
 		"pub $JS.API.INFO", "pub $JS.API.STREAM.LIST", "pub $JS.API.STREAM.NAMES", "pub $JS.API.STREAM.MSG.DELETE.DEAD"},
 	bus.UserUpstream: {"pub orders.v1.request.eiotclub.package", "pub orders.v1.cancel.esimfly", "pub tasks.v1.track.eiotclub", "pub orders.v1.status",
 		"sub orders.v1.event.*.*.*", "sub tasks.v1.ended.*", "sub _INBOX.upstream.>"},
@@ -196,6 +200,8 @@ func expand(lines []string) map[string]bool {
 		case "read":
 			single("KV_" + rest)
 			follow("KV_" + rest)
+		case "write":
+			out["pub $KV."+rest+".k"], out["pub $KV."+rest+".card.k"] = true, true
 		case "bind":
 			stream, durable, _ := strings.Cut(rest, ".")
 			api("STREAM.INFO.%s", stream)
@@ -361,8 +367,8 @@ func TestUsersCanDoTheirWork(t *testing.T) {
 		}
 		return kv.Purge(ctx, key, jetstream.LastRevision(rev))
 	}
-	lease := func(b *bus.Bus) error {
-		l, err := b.Acquire(ctx, t.Name(), "me", time.Minute)
+	lease := func(b *bus.Bus, key string) error {
+		l, err := b.Acquire(ctx, key, "me", time.Minute)
 		if err != nil {
 			return err
 		}
@@ -433,7 +439,7 @@ func TestUsersCanDoTheirWork(t *testing.T) {
 		must(t, store(b, bus.SubjectCDRGap("default")))
 		must(t, changeKey(b, bus.BucketCDRFiles, "default.file"))
 		must(t, readKey(b, bus.BucketCDRFiles, "default.file"))
-		must(t, lease(b))
+		must(t, lease(b, "cdr-load-default"))
 	})
 	t.Run("reconciler", func(t *testing.T) {
 		b := s.connect(t, bus.UserReconciler)
@@ -448,14 +454,16 @@ func TestUsersCanDoTheirWork(t *testing.T) {
 			must(t, readKey(b, bucket, "a.b"))
 		}
 		must(t, readKey(b, bus.BucketOpenOrders, "o1"))
-		must(t, lease(b))
+		must(t, lease(b, "reconciler.records"))
 	})
 	t.Run("archiver", func(t *testing.T) {
 		b := s.connect(t, bus.UserArchiver)
 		for _, stream := range bus.ArchivedStreams {
-			must(t, readAll(b, stream))
+			_, err := b.JS.ResetConsumerToSequence(ctx, stream, bus.ConsumerArchiver(stream), 1)
+			must(t, err)
+			must(t, takeOne(b, stream, bus.ConsumerArchiver(stream)))
+			must(t, lease(b, "archiver-"+stream))
 		}
-		must(t, lease(b))
 	})
 	t.Run("operator", func(t *testing.T) {
 		b := s.connect(t, bus.UserOperator)

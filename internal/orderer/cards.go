@@ -32,9 +32,23 @@ type cards struct {
 
 // locker is how place sees cards.
 type locker interface {
-	// lock takes the object for at most ttl, or returns errCardBusy. The returned
-	// function lets it go.
-	lock(ctx context.Context, object string, ttl time.Duration) (unlock func(context.Context), err error)
+	// hold takes the object within this replica, or says that it is taken.
+	hold(object string) bool
+	// lock takes a held object over all replicas for at most ttl, or lets it go and
+	// returns a nil card with the reason.
+	lock(ctx context.Context, object string, ttl time.Duration) (*card, error)
+}
+
+// card is an object that this worker has to itself.
+type card struct {
+	unlockIt func(context.Context)
+}
+
+// unlock lets the card go. Nothing is wrong with a nil one.
+func (c *card) unlock(ctx context.Context) {
+	if c != nil {
+		c.unlockIt(ctx)
+	}
 }
 
 func newCards(b *bus.Bus, owner string) (*cards, error) {
@@ -45,26 +59,35 @@ func newCards(b *bus.Bus, owner string) (*cards, error) {
 	return &cards{bus: b, commit: commit, owner: owner, held: map[string]bool{}}, nil
 }
 
-func (c *cards) lock(ctx context.Context, object string, ttl time.Duration) (func(context.Context), error) {
-	if strings.HasPrefix(object, "order:") {
-		return func(context.Context) {}, nil // what is bought is new: nobody else can want it
+// isNew: what is bought is new, so nobody else can want it.
+func isNew(object string) bool { return strings.HasPrefix(object, "order:") }
+
+func (c *cards) hold(object string) bool {
+	if isNew(object) {
+		return true
 	}
 	c.mu.Lock()
-	busy := c.held[object]
+	defer c.mu.Unlock()
+	if c.held[object] {
+		return false
+	}
 	c.held[object] = true
-	c.mu.Unlock()
-	if busy {
-		return nil, errCardBusy
+	return true
+}
+
+func (c *cards) lock(ctx context.Context, object string, ttl time.Duration) (*card, error) {
+	if isNew(object) {
+		return &card{unlockIt: func(context.Context) {}}, nil
 	}
 	seq, err := c.take(ctx, object, ttl)
 	if err != nil {
 		c.let(object)
 		return nil, err
 	}
-	return func(ctx context.Context) {
+	return &card{unlockIt: func(ctx context.Context) {
 		c.give(ctx, object, seq)
 		c.let(object)
-	}, nil
+	}}, nil
 }
 
 func (c *cards) let(object string) {

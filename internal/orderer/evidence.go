@@ -203,13 +203,13 @@ func (w *Worker) take(ctx context.Context, ev wire.Evidence) bus.Verdict {
 		return bus.Dead(wire.ReasonConflict, fmt.Errorf("order %s is %s as %q; %s says %s %q as %q", cur.OrderID, cur.State, cur.SupplierOrderID,
 			ev.Source, ev.Certainty, ev.StateThere, ev.SupplierOrderID))
 	}
-	next, err := w.append(ctx, cur, r)
+	next, err := w.record(ctx, a, cur, r)
 	if err != nil {
 		return w.hindered("evidence", err)
 	}
 	// If we die here: the evidence comes again and is known; the sweep finds the
 	// settled order in the index and removes it.
-	if err := w.afterMove(ctx, a, next); err != nil {
+	if err := w.afterMove(ctx, next); err != nil {
 		return w.hindered("evidence", err)
 	}
 	return bus.Done()
@@ -222,14 +222,14 @@ func (w *Worker) sendAgain(ctx context.Context, a *account, cur ledger.Entry, ev
 	}
 	// A person's word is as certain as a refusal: eSIMfly gets a new request id.
 	cur.InDoubt, cur.Reason, cur.Round = false, ruling(ev), cur.Round+1
-	next, due, err := w.place(ctx, a, cur)
+	next, err := w.place(ctx, a, cur)
 	if err != nil {
 		return w.hindered("evidence", err)
 	}
 	if next.Seq == cur.Seq {
-		return bus.Again(min(30*time.Second, max(time.Second, due.Sub(w.now())))) // a gate is shut for now
+		return bus.Again(min(30*time.Second, max(time.Second, next.due.Sub(w.now())))) // a gate is shut for now
 	}
-	if err := w.afterMove(ctx, a, next); err != nil {
+	if err := w.afterMove(ctx, next); err != nil {
 		return w.hindered("evidence", err)
 	}
 	return bus.Done()
@@ -237,34 +237,34 @@ func (w *Worker) sendAgain(ctx context.Context, a *account, cur ledger.Entry, ev
 
 // afterMove brings the index in line with an order that was moved outside of the
 // queue.
-func (w *Worker) afterMove(ctx context.Context, a *account, next ledger.Entry) error {
+func (w *Worker) afterMove(ctx context.Context, next stand) error {
 	if next.State.Settled() {
 		return w.ledger.Unguard(ctx, next.OrderID)
 	}
-	return w.guard(ctx, next, w.due(a, next.Record))
+	return w.guard(ctx, next)
 }
 
 // late is what becomes of the outcome of a call whose order was moved meanwhile.
-func (w *Worker) late(ctx context.Context, a *account, r order.Record) (ledger.Entry, error) {
+func (w *Worker) late(ctx context.Context, a *account, r order.Record) (stand, error) {
 	cur, found, err := w.ledger.Get(ctx, r.OrderID)
 	if err != nil || !found {
-		return cur, errors.Join(ledger.ErrMoved, err)
+		return stand{Entry: cur}, errors.Join(ledger.ErrMoved, err)
 	}
-	if r.Certainty != order.CertainPlaced {
-		return cur, nil // it says nothing that the order's new state does not know better
-	}
-	if cur.State == order.Intent || cur.State == order.Unknown || cur.State == order.Waiting || cur.State == order.Held || cur.State == order.Placed {
+	now := stand{Entry: cur, due: w.due(a, cur.Record)}
+	switch {
+	case r.Certainty != order.CertainPlaced:
+		return now, nil // it says nothing that the order's new state does not know better
+	case !cur.State.Settled():
 		p := supplier.Placement{SupplierOrderID: r.SupplierOrderID, SupplierOrderNumber: r.SupplierOrderNumber, State: r.State, ESIMs: r.ESIMs, Total: r.Total, Balance: r.Balance}
 		next := w.judge(a, &cur.Record).there(cur.Record, p, r.Evidence)
-		if next.State == cur.State {
-			return cur, nil
+		if !order.CanMove(cur.State, next.State) {
+			return now, nil
 		}
-		return w.append(ctx, cur, next)
+		return w.record(ctx, a, cur, next)
+	case cur.Certainty == order.CertainPlaced && (cur.SupplierOrderID == r.SupplierOrderID || r.SupplierOrderID == ""):
+		return now, nil
 	}
-	if cur.Certainty == order.CertainPlaced && (cur.SupplierOrderID == r.SupplierOrderID || r.SupplierOrderID == "") {
-		return cur, nil
-	}
-	return cur, w.contradiction(ctx, cur.Record, r)
+	return now, w.contradiction(ctx, cur.Record, r)
 }
 
 // contradiction sets what cannot become an event any more aside, for a person.

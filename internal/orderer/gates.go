@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/supplier"
 )
@@ -17,6 +16,7 @@ const (
 	forBreaker = "breaker"
 	forBudget  = "budget"
 	forSpend   = "spend_limit"
+	forCard    = "card"
 )
 
 // shut is a gate that keeps an order from being sent: for good, or until a moment.
@@ -193,80 +193,3 @@ func (j judge) shutOut(cur order.Record, s *shut) (*order.Record, time.Time) {
 	}
 	return &r, time.Time{}
 }
-
-// errCardBusy: another order for the same card is in flight.
-var errCardBusy = errors.New("another order for the same card is in flight")
-
-// place sends an order: gates, card, intent, call, outcome. It is the only path
-// to a supplier's purchase. cur's record may be ahead of its event by what a look
-// has proved; the event's sequence is what the intent must follow.
-func (w *Worker) place(ctx context.Context, a *account, cur ledger.Entry) (ledger.Entry, time.Time, error) {
-	counted := cur.SpendReserved
-	s, err := w.gates(ctx, a, &cur.Record)
-	if err != nil {
-		return cur, time.Time{}, err
-	}
-	if s != nil {
-		w.m.closed.WithLabelValues(a.Supplier, s.why).Inc()
-		return w.shutOut(ctx, a, cur, s)
-	}
-	unlock, err := w.cards.lock(ctx, cur.Request.Object(), w.cfg.stale())
-	var next ledger.Entry
-	if err == nil {
-		next, err = w.send(ctx, a, cur)
-		unlock(ctx)
-	}
-	if (errors.Is(err, ledger.ErrMoved) || errors.Is(err, errCardBusy) || errors.Is(err, errBreaker)) && counted == nil {
-		w.unspend(ctx, a, cur.Record) // counted just now, and no intent followed
-		cur.SpendReserved, cur.SpendDay = nil, ""
-	}
-	if errors.Is(err, errBreaker) {
-		return w.shutOut(ctx, a, cur, waits(forBreaker, w.now().Add(breakerPause)))
-	}
-	return next, w.due(a, next.Record), err
-}
-
-func (w *Worker) shutOut(ctx context.Context, a *account, cur ledger.Entry, s *shut) (ledger.Entry, time.Time, error) {
-	r, until := w.judge(a, &cur.Record).shutOut(cur.Record, s)
-	if r == nil {
-		return cur, until, nil
-	}
-	next, err := w.append(ctx, cur, *r)
-	return next, w.due(a, next.Record), err
-}
-
-// send makes one purchase: the intent is durable before the call, and the outcome
-// follows it.
-func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry) (ledger.Entry, error) {
-	done, err := a.breaker.Allow()
-	if err != nil {
-		return cur, errBreaker
-	}
-	start := time.Now()
-	j := w.judge(a, &cur.Record)
-	intent, err := w.append(ctx, cur, j.intend(cur.Record, a.Client.RequestID(cur.OrderID, cur.Round), a.seenBalance()))
-	// If we die here: the intent stands and nothing was sent. Whoever takes the
-	// order up cannot know that, and looks first.
-	if err != nil {
-		done(nil)
-		return cur, err
-	}
-	// The call follows at once or not at all: past this moment another worker may
-	// have taken the order up, looked, and gone on.
-	left := w.cfg.Timeout - time.Since(start)
-	if left < w.cfg.Timeout/2 {
-		done(nil)
-		return intent, errTooLate
-	}
-	call, cancel := context.WithTimeout(ctx, left)
-	defer cancel()
-	placement, err := a.Client.Place(call, supplier.Purchase{Request: cur.Request, Round: intent.Round})
-	done(a.learn(err))
-	a.sawBalance(placement.Balance)
-	// If we die here: the intent stands, and the supplier may have the order. A look
-	// finds it, or a safe repeat does.
-	return w.outcome(ctx, a, intent, w.judge(a, &intent.Record).verdict(intent.Record, placement, err))
-}
-
-// errTooLate: the intent took so long to store that its call was not made.
-var errTooLate = errors.New("the intent took too long to store, the call was not made")

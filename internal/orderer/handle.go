@@ -37,21 +37,19 @@ func (w *Worker) handle(ctx context.Context, msg message) bus.Verdict {
 	if err != nil {
 		return w.hindered("find", err)
 	}
-	next, due, err := w.advance(ctx, a, cur) // gates → ledger: intent → Place → ledger: outcome, or a look
+	next, err := w.advance(ctx, a, cur) // gates → ledger: intent → Place → ledger: outcome, or a look
 	if errors.Is(err, ledger.ErrMoved) && cur.Seq == 0 {
 		return bus.Again(0) // it was there already: come back and read it
 	}
 	if err != nil {
 		return w.hindered("advance", err)
 	}
-	if !due.IsZero() {
-		// If we die before this: the message comes again and finds the event.
-		if err := w.guard(ctx, next, due); err != nil {
-			return w.hindered("guard", err)
-		}
-		// If we die here: the entry guards the order, and so does the message, which
-		// comes again and finds both.
+	// If we die before this: the message comes again and finds the event.
+	if err := w.guard(ctx, next); err != nil {
+		return w.hindered("guard", err)
 	}
+	// If we die here: the entry guards the order, and so does the message, which
+	// comes again and finds both.
 	return bus.Done()
 }
 
@@ -105,29 +103,28 @@ func (w *Worker) find(ctx context.Context, req order.Request, trace string, agai
 // errUnderWay: a call of another worker may be under way for this order.
 var errUnderWay = errors.New("a call for this order may be under way")
 
-// advance does what is to be done with an order now. It returns the order after
-// it and when something is to be done next: zero once it is settled.
-func (w *Worker) advance(ctx context.Context, a *account, cur ledger.Entry) (ledger.Entry, time.Time, error) {
-	next, due, err := w.step(ctx, a, cur)
+// advance does what is to be done with an order now.
+func (w *Worker) advance(ctx context.Context, a *account, cur ledger.Entry) (stand, error) {
+	next, err := w.step(ctx, a, cur)
 	// What is unknown with a look due at once, a duplicate refusal, is looked at now.
-	if err == nil && next.Seq != cur.Seq && next.State == order.Unknown && !due.After(w.now()) {
-		return w.step(ctx, a, next)
+	if err == nil && next.Seq != cur.Seq && next.State == order.Unknown && !next.due.After(w.now()) {
+		return w.step(ctx, a, next.Entry)
 	}
-	return next, due, err
+	return next, err
 }
 
-func (w *Worker) step(ctx context.Context, a *account, cur ledger.Entry) (ledger.Entry, time.Time, error) {
+func (w *Worker) step(ctx context.Context, a *account, cur ledger.Entry) (stand, error) {
 	switch {
 	case cur.State.Settled():
-		return cur, time.Time{}, nil
+		return stand{Entry: cur}, nil
 	case cur.State == order.Begin:
 		return w.place(ctx, a, cur)
 	case cur.NotBefore != nil && cur.NotBefore.After(w.now()) && !w.expired(cur.Record):
-		return cur, *cur.NotBefore, nil // not yet: whoever has the message hands it to the index
+		return stand{Entry: cur, due: *cur.NotBefore}, nil // not yet: whoever has the message hands it to the index
 	case cur.State == order.Waiting, cur.State == order.Unknown && !cur.InDoubt:
 		return w.place(ctx, a, cur)
 	case cur.State == order.Intent && w.now().Before(cur.LastSentAt.Add(w.cfg.stale())):
-		return cur, time.Time{}, errUnderWay
+		return stand{Entry: cur}, errUnderWay
 	}
 	return w.look(ctx, a, cur)
 }
@@ -136,27 +133,13 @@ func (w *Worker) expired(r order.Record) bool {
 	return r.State == order.Waiting && r.Request.ExpiresAt != nil && !w.now().Before(*r.Request.ExpiresAt)
 }
 
-// outcome writes what became of a call. If the order was moved meanwhile, by
-// evidence or by a worker that thought us dead, what we know is evidence too.
-func (w *Worker) outcome(ctx context.Context, a *account, intent ledger.Entry, r order.Record) (ledger.Entry, error) {
-	reserved := r
-	if r.Certainty == order.CertainNotPlaced {
-		r.SpendReserved, r.SpendDay = nil, ""
+// guard enters an order that is not settled into the index, unless it was just
+// written there.
+func (w *Worker) guard(ctx context.Context, s stand) error {
+	if s.due.IsZero() || s.guarded {
+		return nil
 	}
-	next, err := w.append(ctx, intent, r)
-	if errors.Is(err, ledger.ErrMoved) {
-		return w.late(ctx, a, r)
-	}
-	if err == nil && r.Certainty == order.CertainNotPlaced {
-		// If we die here: the amount stays counted for the day. Nothing is bought twice.
-		w.unspend(ctx, a, reserved)
-	}
-	return next, err
-}
-
-// guard enters an order that leaves the queue unsettled into the index.
-func (w *Worker) guard(ctx context.Context, cur ledger.Entry, due time.Time) error {
-	return w.ledger.Guard(ctx, openEntry(cur.Record, due))
+	return w.ledger.Guard(ctx, openEntry(s.Record, s.due))
 }
 
 func openEntry(r order.Record, due time.Time) ledger.Open {

@@ -12,12 +12,12 @@ import (
 
 // look asks the supplier for an order: one that may have been placed, one that was
 // and is not fulfilled yet, or one that is held. It spends nothing.
-func (w *Worker) look(ctx context.Context, a *account, cur ledger.Entry) (ledger.Entry, time.Time, error) {
+func (w *Worker) look(ctx context.Context, a *account, cur ledger.Entry) (stand, error) {
 	if w.switches.paused(a.Supplier) {
-		return cur, w.now().Add(w.cfg.Sweep), nil
+		return stand{Entry: cur, due: w.now().Add(w.cfg.Sweep)}, nil
 	}
 	if s, err := w.budgetGate(ctx, a); err != nil || s != nil {
-		return cur, untilOf(s), err
+		return stand{Entry: cur, due: untilOf(s)}, err
 	}
 	var s supplier.Sighting
 	err := a.call(ctx, func(ctx context.Context) (err error) {
@@ -26,7 +26,7 @@ func (w *Worker) look(ctx context.Context, a *account, cur ledger.Entry) (ledger
 		return err
 	})
 	if errors.Is(err, errBreaker) {
-		return cur, w.now().Add(breakerPause), nil
+		return stand{Entry: cur, due: w.now().Add(breakerPause)}, nil
 	}
 	w.m.looks.WithLabelValues(a.Supplier, said(s, err)).Inc()
 	j := w.judge(a, &cur.Record)
@@ -38,9 +38,9 @@ func (w *Worker) look(ctx context.Context, a *account, cur ledger.Entry) (ledger
 	case errors.Is(err, supplier.ErrNoLookup):
 		return w.ask(ctx, a, j, cur)
 	case err != nil:
-		return w.write(ctx, a, cur, j.notTold(cur.Record, "lookup", err))
+		return w.record(ctx, a, cur, j.notTold(cur.Record, "lookup", err))
 	case s.Found:
-		return w.write(ctx, a, cur, j.sighted(cur.Record, s))
+		return w.record(ctx, a, cur, j.sighted(cur.Record, s))
 	}
 	r, proven := j.notSeen(cur.Record, s.Where)
 	if proven {
@@ -49,7 +49,7 @@ func (w *Worker) look(ctx context.Context, a *account, cur ledger.Entry) (ledger
 		cur.Record = r
 		return w.place(ctx, a, cur)
 	}
-	return w.write(ctx, a, cur, r)
+	return w.record(ctx, a, cur, r)
 }
 
 func untilOf(s *shut) time.Time {
@@ -71,15 +71,6 @@ func said(s supplier.Sighting, err error) string {
 	return "not_found"
 }
 
-// write appends what was decided and says when to go on.
-func (w *Worker) write(ctx context.Context, a *account, cur ledger.Entry, r order.Record) (ledger.Entry, time.Time, error) {
-	if r.State == order.Held {
-		w.describe(ctx, a, &r)
-	}
-	next, err := w.append(ctx, cur, r)
-	return next, w.due(a, next.Record), err
-}
-
 // describe adds the account's balance to what a person is shown of a held order.
 func (w *Worker) describe(ctx context.Context, a *account, r *order.Record) {
 	var balance order.Money
@@ -95,34 +86,34 @@ func (w *Worker) describe(ctx context.Context, a *account, r *order.Record) {
 
 // follow looks after an order that is there, or that a person has to judge: only
 // news that moves it is written.
-func (w *Worker) follow(ctx context.Context, a *account, j judge, cur ledger.Entry, s supplier.Sighting, err error) (ledger.Entry, time.Time, error) {
+func (w *Worker) follow(ctx context.Context, a *account, j judge, cur ledger.Entry, s supplier.Sighting, err error) (stand, error) {
 	if err != nil || !s.Found {
-		return cur, w.due(a, cur.Record), nil
+		return stand{Entry: cur, due: w.due(a, cur.Record)}, nil
 	}
 	if cur.State == order.Held && (s.State == order.Rejected || len(s.Mismatch) > 0) {
-		return cur, w.due(a, cur.Record), nil // proof that it was not placed needs the person
+		return stand{Entry: cur, due: w.due(a, cur.Record)}, nil // proof that it was not placed needs the person
 	}
 	r := j.sighted(cur.Record, s)
 	if r.State == cur.State {
-		return cur, w.due(a, cur.Record), nil
+		return stand{Entry: cur, due: w.due(a, cur.Record)}, nil
 	}
-	return w.write(ctx, a, cur, r)
+	return w.record(ctx, a, cur, r)
 }
 
 // ask settles what no look can: by the same call again where that is safe, since
 // its answer tells whether the first arrived; else by a person.
-func (w *Worker) ask(ctx context.Context, a *account, j judge, cur ledger.Entry) (ledger.Entry, time.Time, error) {
+func (w *Worker) ask(ctx context.Context, a *account, j judge, cur ledger.Entry) (stand, error) {
 	exists := cur.Error != nil && cur.Error.Kind == string(supplier.Exists)
 	switch {
 	case exists:
-		return w.write(ctx, a, cur, j.unanswerable(cur.Record))
+		return w.record(ctx, a, cur, j.unanswerable(cur.Record))
 	case cur.State == order.Intent:
 		r := j.next(cur.Record)
-		return w.write(ctx, a, cur, j.unknown(r, max(0, cur.LastSentAt.Add(j.settle()).Sub(j.now))))
+		return w.record(ctx, a, cur, j.unknown(r, max(0, cur.LastSentAt.Add(j.settle()).Sub(j.now))))
 	case !j.settled(cur.Record):
-		return cur, cur.LastSentAt.Add(j.settle()), nil
+		return stand{Entry: cur, due: cur.LastSentAt.Add(j.settle())}, nil
 	case j.canResend(cur.Record):
 		return w.place(ctx, a, cur)
 	}
-	return w.write(ctx, a, cur, j.unanswerable(cur.Record))
+	return w.record(ctx, a, cur, j.unanswerable(cur.Record))
 }

@@ -113,18 +113,13 @@ func (w *Worker) resumeOne(ctx context.Context, o ledger.Open) error {
 	if !ok {
 		return errors.New("an open order of an account that is not configured: " + o.OrderID)
 	}
-	due := w.now()
-	if !cur.State.Settled() {
-		if cur, due, err = w.advance(ctx, a, cur); err != nil {
-			// Let it be taken up again soon, by whoever comes first.
-			return errors.Join(err, w.ledger.Guard(ctx, openEntry(cur.Record, w.now().Add(w.cfg.WaitMin))))
-		}
+	next, err := w.advance(ctx, a, cur)
+	if err != nil {
+		// Let it be taken up again soon, by whoever comes first.
+		return errors.Join(err, w.ledger.Guard(ctx, openEntry(cur.Record, w.now().Add(w.cfg.WaitMin))))
 	}
-	if cur.State.Settled() {
-		// If we die here: the next sweep finds it settled and removes the entry.
-		return w.ledger.Unguard(ctx, cur.OrderID)
-	}
-	return w.guard(ctx, cur, due)
+	// If we die here: the next sweep finds it settled and removes the entry.
+	return w.afterMove(ctx, next)
 }
 
 // census counts the open orders for the metrics.

@@ -55,6 +55,7 @@ type Worker struct {
 	work     context.Context
 	now      func() time.Time
 	random   func() float64
+	both     func(f, g func()) // runs two functions, side by side
 	spendMu  sync.Mutex
 	swept    sync.Map // order ids that this replica's sweep is at
 }
@@ -65,7 +66,7 @@ func New(cfg Config, d Deps) (*Worker, error) {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
 	w := &Worker{cfg: cfg, bus: d.Bus, ledger: d.Ledger, accounts: map[accountKey]*account{}, log: d.Log, m: d.Metrics,
-		switches: &switches{log: d.Log}, work: d.Work, now: time.Now, random: rand.Float64}
+		switches: &switches{log: d.Log}, work: d.Work, now: time.Now, random: rand.Float64, both: atOnce}
 	locks, err := newCards(d.Bus, d.Owner)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,178 @@
+package orderer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/simline/simline/internal/ledger"
+	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/supplier"
+)
+
+// stand is an order after a step: its last event, and when something is to be
+// done with it next.
+type stand struct {
+	ledger.Entry
+	due     time.Time // zero once the order is settled
+	guarded bool      // the index has the order with this due
+}
+
+var (
+	// errCardBusy: another order for the same card is in flight.
+	errCardBusy = errors.New("another order for the same card is in flight")
+	// errTooLate: the intent took so long to store that its call was not made.
+	errTooLate = errors.New("the intent took too long to store, the call was not made")
+)
+
+// place sends an order: gates, intent, call, outcome. It is the only path to a
+// supplier's purchase. cur's record may be ahead of its event by what a look has
+// proved; the event's sequence is what the intent must follow.
+func (w *Worker) place(ctx context.Context, a *account, cur ledger.Entry) (stand, error) {
+	counted := cur.SpendReserved
+	s, err := w.gates(ctx, a, &cur.Record)
+	if err != nil {
+		return stand{Entry: cur}, err
+	}
+	if s != nil {
+		return w.shutOut(ctx, a, cur, s)
+	}
+	next, err := w.send(ctx, a, cur)
+	if (errors.Is(err, ledger.ErrMoved) || errors.Is(err, errCardBusy) || errors.Is(err, errBreaker)) && counted == nil {
+		w.unspend(ctx, a, cur.Record) // counted just now, and nothing was sent
+		cur.SpendReserved, cur.SpendDay = nil, ""
+	}
+	if errors.Is(err, errBreaker) {
+		return w.shutOut(ctx, a, cur, waits(forBreaker, w.now().Add(breakerPause)))
+	}
+	return next, err
+}
+
+func (w *Worker) shutOut(ctx context.Context, a *account, cur ledger.Entry, s *shut) (stand, error) {
+	w.m.closed.WithLabelValues(a.Supplier, s.why).Inc()
+	r, until := w.judge(a, &cur.Record).shutOut(cur.Record, s)
+	if r == nil {
+		return stand{Entry: cur, due: until}, nil
+	}
+	return w.record(ctx, a, cur, *r)
+}
+
+// send makes one purchase: the intent is durable before the call, and the outcome
+// follows it.
+func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry) (stand, error) {
+	done, err := a.breaker.Allow()
+	if err != nil {
+		return stand{Entry: cur}, errBreaker
+	}
+	start := time.Now()
+	card, intent, err := w.intend(ctx, a, cur)
+	// If we die here: the intent stands and nothing was sent. Whoever takes the
+	// order up cannot know that, and looks first.
+	if err != nil {
+		done(nil)
+		return stand{Entry: cur}, err
+	}
+	if card == nil {
+		done(nil)
+		return w.record(ctx, a, intent, w.judge(a, &intent.Record).cardBusy(intent.Record))
+	}
+	// The call follows at once or not at all: past this moment another worker may
+	// have taken the order up, looked, and gone on.
+	left := w.cfg.Timeout - time.Since(start)
+	if left < w.cfg.Timeout/2 {
+		done(nil)
+		card.unlock(ctx)
+		return stand{Entry: intent}, errTooLate
+	}
+	call, cancel := context.WithTimeout(ctx, left)
+	defer cancel()
+	placement, err := a.Client.Place(call, supplier.Purchase{Request: cur.Request, Round: intent.Round})
+	// If we die here: the intent stands, and the supplier may have the order. A look
+	// finds it, or a safe repeat does.
+	done(a.learn(err))
+	a.sawBalance(placement.Balance)
+	var next stand
+	r := w.judge(a, &intent.Record).verdict(intent.Record, placement, err)
+	w.both(func() { next, err = w.outcome(ctx, a, intent, r) }, func() { card.unlock(ctx) })
+	return next, err
+}
+
+// intend makes the intent durable and takes the card, both at once. A nil card is
+// in another replica's hands: then the intent stands, and no call follows it.
+func (w *Worker) intend(ctx context.Context, a *account, cur ledger.Entry) (card *card, intent ledger.Entry, err error) {
+	object := cur.Request.Object()
+	if !w.cards.hold(object) {
+		return nil, cur, errCardBusy
+	}
+	r := w.judge(a, &cur.Record).intend(cur.Record, a.Client.RequestID(cur.OrderID, cur.Round), a.seenBalance())
+	var lockErr error
+	w.both(func() { intent, err = w.append(ctx, cur, r) }, func() { card, lockErr = w.cards.lock(ctx, object, w.cfg.stale()) })
+	if err != nil {
+		card.unlock(ctx)
+		return nil, cur, err
+	}
+	if lockErr != nil && !errors.Is(lockErr, errCardBusy) {
+		w.failed("card lock", lockErr) // not taken: the same as taken by another
+	}
+	return card, intent, nil
+}
+
+// cardBusy is an intent whose call was not made because of its card.
+func (j judge) cardBusy(intent order.Record) order.Record {
+	r := j.next(intent)
+	r.Attempt--
+	if intent.InDoubt {
+		r.Resends--
+		return j.unknown(r, j.timing.WaitMin)
+	}
+	return j.wait(r, forCard, j.now.Add(j.timing.WaitMin))
+}
+
+// outcome writes what became of a call. If the order was moved meanwhile, by
+// evidence or by a worker that thought us dead, what we know is evidence too.
+func (w *Worker) outcome(ctx context.Context, a *account, intent ledger.Entry, r order.Record) (stand, error) {
+	reserved := r
+	if r.Certainty == order.CertainNotPlaced {
+		r.SpendReserved, r.SpendDay = nil, ""
+	}
+	next, err := w.record(ctx, a, intent, r)
+	if errors.Is(err, ledger.ErrMoved) {
+		return w.late(ctx, a, r)
+	}
+	if err == nil && r.Certainty == order.CertainNotPlaced {
+		// If we die here: the amount stays counted for the day. Nothing is bought twice.
+		w.unspend(ctx, a, reserved)
+	}
+	return next, err
+}
+
+// record writes an order's next event and, if it is not settled by that, its entry
+// in the index, both at once: neither needs the other to be there first.
+func (w *Worker) record(ctx context.Context, a *account, cur ledger.Entry, r order.Record) (stand, error) {
+	if r.State == order.Held {
+		w.describe(ctx, a, &r)
+	}
+	due := w.due(a, r)
+	if due.IsZero() {
+		next, err := w.append(ctx, cur, r)
+		return stand{Entry: next}, err
+	}
+	var next ledger.Entry
+	var err, guardErr error
+	w.both(func() { next, err = w.append(ctx, cur, r) }, func() { guardErr = w.ledger.Guard(ctx, openEntry(r, due)) })
+	// If we die here, between the two or after them: an event without an entry has
+	// its message still, which comes again; an entry without an event is found to be
+	// early by the sweep, which asks the ledger.
+	return stand{Entry: next, due: due, guarded: guardErr == nil}, err
+}
+
+// atOnce runs two functions side by side.
+func atOnce(f, g func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g()
+	}()
+	f()
+	<-done
+}
