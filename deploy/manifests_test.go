@@ -295,12 +295,17 @@ func TestScalersNameWhatStands(t *testing.T) {
 			}
 		}
 	}
-	// The other way round: what waits for orderer and cdrpull scales them.
-	for _, stream := range []string{bus.StreamOrders, bus.StreamCDR} {
-		for _, c := range topo.Consumers[stream] {
-			if !seen[stream+"/"+c.Durable] {
-				t.Errorf("nothing is scaled by consumer %s of %s", c.Durable, stream)
-			}
+	// The other way round: what waits for orderer, cdrpull and archiver scales them.
+	want := []string{bus.StreamCDR + "/" + bus.ConsumerCDRPull}
+	for _, c := range topo.Consumers[bus.StreamOrders] {
+		want = append(want, bus.StreamOrders+"/"+c.Durable)
+	}
+	for _, stream := range bus.ArchivedStreams {
+		want = append(want, stream+"/"+bus.ConsumerArchiver(stream))
+	}
+	for _, w := range want {
+		if !seen[w] {
+			t.Errorf("nothing is scaled by consumer %s", w)
 		}
 	}
 }
