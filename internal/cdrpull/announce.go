@@ -18,7 +18,7 @@ const source = "cdrpull"
 
 // announce puts a settled file into the queue.
 func (w *Worker) announce(ctx context.Context, a account, name cdr.Name, e ftpdir.Entry, st fileState) error {
-	next := fileState{State: stateAnnounced, Size: e.Size, Modified: e.Modified, Try: st.Try + 1, At: w.now(), SHA256: st.SHA256, revision: st.revision}
+	next := fileState{State: stateAnnounced, Size: e.Size, Modified: e.Modified, Try: st.Try + 1, At: time.Now().UTC(), SHA256: st.SHA256, revision: st.revision}
 	if st.State == stateUnended && same(st, e) {
 		next.State = stateWaited
 	}

@@ -92,8 +92,8 @@ func (w *Worker) poll(ctx context.Context, d *directory) (waiting bool, err erro
 	if err != nil {
 		return false, err
 	}
-	now := w.now()
-	rep := Report{Directory: d.String(), ListedAt: now, Files: len(list.Files), Unread: list.Unread}
+	now := time.Now() // looks go by the process's own clock, which does not jump
+	rep := Report{Directory: d.String(), ListedAt: now.UTC(), Files: len(list.Files), Unread: list.Unread}
 	if len(list.Unread) > 0 {
 		w.log.Error("the server's listing cannot be read", "directory", d.String(), "names", len(list.Unread), "first", list.Unread[0])
 	}

@@ -59,7 +59,7 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) bus.Verdict {
 // conclude tells the others what came of a load. The message is acknowledged
 // only when the outcome stands in the bucket.
 func (w *Worker) conclude(ctx context.Context, a account, file string, st fileState, rec warehouse.File, attempt uint64, err error) bus.Verdict {
-	next := fileState{Size: st.Size, Modified: st.Modified, Try: st.Try, At: w.now(), SHA256: st.SHA256, revision: st.revision}
+	next := fileState{Size: st.Size, Modified: st.Modified, Try: st.Try, At: time.Now().UTC(), SHA256: st.SHA256, revision: st.revision}
 	var unended *unendedError
 	var held *heldError
 	outcome := ""

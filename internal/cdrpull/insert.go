@@ -11,24 +11,20 @@ import (
 	"github.com/simline/simline/internal/warehouse"
 )
 
-// inserters is how many blocks are on their way at once: while the engine sorts
-// out one, the next is being sent.
-const inserters = 2
-
 // insert drops what is known and writes the rest, counting into rec.
 func (w *Worker) insert(ctx context.Context, rec *warehouse.File, s *staged) error {
 	b := warehouse.Batch{Account: rec.Account, File: rec.File, Version: warehouse.Version(rec.GeneratedAt, rec.Content)}
-	f, err := newSifter(ctx, w.db, b, s)
+	f, err := newSifter(ctx, w.db, w.tuning, b, s)
 	if err != nil {
 		return err
 	}
 	opened := map[time.Time]bool{}
-	buffers := make(chan []cdr.Row, inserters+1)
+	buffers := make(chan []cdr.Row, w.tuning.inserters+1)
 	for range cap(buffers) {
 		buffers <- nil
 	}
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(inserters)
+	group.SetLimit(w.tuning.inserters)
 	err = func() error {
 		for class := range f.of {
 			if err := f.begin(gctx, class); err != nil {
@@ -89,7 +85,7 @@ func (w *Worker) openDays(ctx context.Context, account string, out sifted, opene
 // repeat of a block is recognised and another block never is.
 func (w *Worker) write(ctx context.Context, b warehouse.Batch, sha string, part int, out sifted) error {
 	token := func(what string, n int, sum uint64) string {
-		return fmt.Sprintf("%s-%.32s-%d-%d-%d-%x", what, sha, b.Version, part, n, sum)
+		return fmt.Sprintf("%s-%s-%s-%.32s-%d-%d-%d-%x", what, b.Account, b.File, sha, b.Version, part, n, sum)
 	}
 	var sum uint64
 	for i := range out.fresh {
@@ -139,7 +135,7 @@ func (w *Worker) noteLost(ctx context.Context, b warehouse.Batch, s *staged) err
 				conflicts = append(conflicts, warehouse.Conflict{Kept: kept, Lost: warehouse.Versioned{Row: rows[j], File: b.File, Version: b.Version}})
 			}
 		}
-		token := fmt.Sprintf("lost-%.32s-%d-%d", s.sha256, b.Version, i)
+		token := fmt.Sprintf("lost-%s-%s-%.32s-%d-%d", b.Account, b.File, s.sha256, b.Version, i)
 		if err := w.db.InsertConflicts(ctx, b.Account, token, conflicts, w.now()); err != nil {
 			return err
 		}

@@ -81,7 +81,7 @@ func (w *Worker) stream(ctx context.Context, j job) (*staged, error) {
 		return nil, err
 	}
 	rules := cdr.Rules{WindowStart: j.name.Start, WindowEnd: j.name.End, Now: w.now()}
-	s, err := stage(body, rules, w.cfg.SpoolDir, before.Size)
+	s, err := stage(body, rules, w.cfg.SpoolDir, before.Size, w.tuning.blockRows)
 	if err != nil {
 		_ = body.Close() // says no more than err
 		if errors.Is(err, cdr.ErrHeader) {

@@ -10,30 +10,20 @@ import (
 	"github.com/simline/simline/internal/warehouse"
 )
 
-// knownPerPass bounds the table of known rows: 4 million slots, 100 MB. A file
-// that meets more records than this is gone over in several passes, each for a
-// share of the ids.
-const knownPerPass = 2_700_000
-
-// wideFactor: reading every record between the file's lowest and highest id is
-// cheaper than naming the ids until there are this many times more of them.
-const wideFactor = 2
-
 // sifter tells new rows from known ones, block by block.
 type sifter struct {
 	db     *warehouse.DB
+	tuning tuning
 	batch  warehouse.Batch
 	staged *staged
 	known  *knownRows
 	// own: rows of this file may repeat each other's ids, so they are booked as
 	// they come; the first one stands for the file.
-	own          bool
-	class, of    int
-	stored, ids  int64 // how many versions lie in the file's id range; rows of the file
-	wide         bool
-	lostOwn      []cdr.Row
-	confirm      []int64
-	nKnown, nOwn int64
+	own         bool
+	class, of   int
+	stored, ids int64 // how many versions lie in the file's id range; rows of the file
+	wide        bool
+	lostOwn     []cdr.Row
 }
 
 // sifted is one block after sifting.
@@ -47,8 +37,8 @@ type sifted struct {
 	disagreed int64
 }
 
-func newSifter(ctx context.Context, db *warehouse.DB, b warehouse.Batch, s *staged) (*sifter, error) {
-	f := &sifter{db: db, batch: b, staged: s, own: !s.stats.Ascending, of: 1, ids: s.stats.Rows}
+func newSifter(ctx context.Context, db *warehouse.DB, t tuning, b warehouse.Batch, s *staged) (*sifter, error) {
+	f := &sifter{db: db, tuning: t, batch: b, staged: s, own: !s.stats.Ascending, of: 1, ids: s.stats.Rows}
 	if s.stats.Rows == 0 {
 		return f, nil
 	}
@@ -57,7 +47,7 @@ func newSifter(ctx context.Context, db *warehouse.DB, b warehouse.Batch, s *stag
 		return nil, err
 	}
 	f.stored = stored
-	f.wide = stored > wideFactor*f.ids+knownPerPass
+	f.wide = stored > t.wide*f.ids+t.wideBase
 	expect := stored
 	if f.wide {
 		expect = f.ids
@@ -65,7 +55,7 @@ func newSifter(ctx context.Context, db *warehouse.DB, b warehouse.Batch, s *stag
 	if f.own {
 		expect += f.ids
 	}
-	f.of = int((expect + knownPerPass - 1) / knownPerPass)
+	f.of = int((expect + t.knownPerPass - 1) / t.knownPerPass)
 	f.of = max(f.of, 1)
 	return f, nil
 }
@@ -90,7 +80,7 @@ func (f *sifter) begin(ctx context.Context, class int) error {
 	case f.stored == 0:
 		return nil
 	case f.wide:
-		load := fmt.Sprintf("%.16s-%d-%d", f.staged.sha256, f.batch.Version, class)
+		load := fmt.Sprintf("%s-%.16s-%d-%d", f.batch.Account, f.staged.sha256, f.batch.Version, class)
 		return f.db.ReadNamed(ctx, load, f.asked(), f.idBlocks(), f.known.put)
 	default:
 		return f.db.ReadStored(ctx, f.asked(), f.known.put)

@@ -14,13 +14,8 @@ import (
 	"github.com/simline/simline/internal/cdr"
 )
 
-const (
-	// blockRows is the most rows of one insert: large enough that the engine's
-	// cost per part does not show, small enough that four blocks fit in 64 MiB.
-	blockRows = 128 << 10
-	// rejectBlock is how many bad rows are kept or written at once.
-	rejectBlock = 10_000
-)
+// rejectBlock is how many bad rows are kept or written at once.
+const rejectBlock = 10_000
 
 // staged is a file that has been read to its end, decoded, and laid on disk in
 // sorted blocks, with all there is to know about it. Nothing of it is in the
@@ -54,7 +49,7 @@ func (s *staged) complaint() string {
 // stage reads src to its end. Decoding and sorting run side by side; memory is
 // three blocks, whatever the file's size. sizeHint, in bytes, keeps small files
 // from taking large blocks. The caller closes the result.
-func stage(src io.Reader, rules cdr.Rules, dir string, sizeHint int64) (_ *staged, err error) {
+func stage(src io.Reader, rules cdr.Rules, dir string, sizeHint int64, blockRows int) (_ *staged, err error) {
 	sp, err := newSpool(dir)
 	if err != nil {
 		return nil, err
@@ -77,7 +72,7 @@ func stage(src io.Reader, rules cdr.Rules, dir string, sizeHint int64) (_ *stage
 	})
 
 	// A row takes 70 bytes at least: a small file gets a block of its own size.
-	rowsPerBlock := int(min(max(sizeHint/70+1, 64), blockRows))
+	rowsPerBlock := int(min(max(sizeHint/70+1, 64), int64(blockRows)))
 	free, full := make(chan []cdr.Row, 2), make(chan []cdr.Row, 2)
 	free <- make([]cdr.Row, rowsPerBlock)
 	free <- make([]cdr.Row, rowsPerBlock)

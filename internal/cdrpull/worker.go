@@ -45,7 +45,28 @@ type Worker struct {
 	dirs     []*directory
 	states   *states // nil until Run
 	pause    func(attempt uint64) time.Duration
+	tuning   tuning
 }
+
+// tuning are sizes that change what a load costs, never what it does.
+type tuning struct {
+	// blockRows is the most rows of one insert: large enough that the engine's
+	// cost per part does not show, small enough that four blocks fit in 64 MiB.
+	blockRows int
+	// inserters is how many blocks are on their way at once: while the engine
+	// sorts out one, the next is being sent.
+	inserters int
+	// knownPerPass bounds the table of known rows: 4 million slots, 100 MB. A
+	// file that meets more records than this is gone over in several passes, each
+	// for a share of the ids.
+	knownPerPass int64
+	// wide and wideBase: reading every record between the file's lowest and
+	// highest id is cheaper than naming the ids until there are wide times more
+	// of them than the file has rows, plus wideBase.
+	wide, wideBase int64
+}
+
+var defaultTuning = tuning{blockRows: 128 << 10, inserters: 2, knownPerPass: 2_700_000, wide: 2, wideBase: 2_000_000}
 
 // New makes a worker; nothing is touched before Run.
 func New(p Parts) (*Worker, error) {
@@ -54,7 +75,7 @@ func New(p Parts) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{cfg: p.Config, bus: p.Bus, db: p.DB, log: p.Log, metrics: newMetrics(p.Metrics), clock: p.Now,
-		id: uuid.NewString(), accounts: accounts, pause: backoff}
+		id: uuid.NewString(), accounts: accounts, pause: backoff, tuning: defaultTuning}
 	if w.clock == nil {
 		w.clock = time.Now
 	}

@@ -2,7 +2,8 @@
 --
 -- Key and order. (hour, iccid, id) makes a card's day and an hour's total cheap;
 -- rows come sorted from the worker, which is most of what an insert costs. The
--- partition is a function of the key's first column, because replacement never
+-- account ends the key, so that two accounts' records never replace each other,
+-- whatever their ids. The partition is a function of the key's first column, because replacement never
 -- crosses partitions.
 --
 -- Each id counts once. Same key: the higher generated_at wins. Same id with
@@ -41,6 +42,7 @@ CREATE TABLE IF NOT EXISTS simline.cdr
 )
 ENGINE = ReplacingMergeTree(generated_at, is_deleted)
 PARTITION BY toDate(hour)
-ORDER BY (hour, iccid, id)
+PRIMARY KEY (hour, iccid, id)
+ORDER BY (hour, iccid, id, account)
 SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Call detail records of data use. Read FINAL, or better: mart.usage_hourly';
