@@ -29,6 +29,7 @@ func run(ctx context.Context, p *service.Process, cfg *cdrpull.Config) error {
 	if err := b.Need(ctx, bus.StreamCDR, bus.StreamCDREvents, bus.StreamDead); err != nil {
 		return err
 	}
+	p.Metrics.MustRegister(bus.NewBacklog(b, bus.StreamCDR, bus.StreamDead, bus.StreamCDR+"/"+bus.ConsumerCDRPull))
 	db, err := warehouse.Open(cfg.ClickHouseDSN)
 	if err != nil {
 		return err

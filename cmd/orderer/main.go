@@ -30,6 +30,7 @@ func run(ctx context.Context, p *service.Process, cfg *orderer.Config) error {
 	if err := b.Need(ctx, orderer.Needs()...); err != nil {
 		return err
 	}
+	p.Metrics.MustRegister(bus.NewBacklog(b, append(orderer.Needs(), bus.StreamOrders, bus.StreamEvidence)...))
 	book, err := ledger.New(b, p.Name)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/simline/simline/internal/archiver"
+	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/cdrpull"
 	"github.com/simline/simline/internal/ingest"
 	"github.com/simline/simline/internal/orderer"
@@ -26,6 +27,7 @@ var registrations = []struct {
 	{"cdrpull", cdrpull.Describe},
 	{"reconciler", func(r prometheus.Registerer) { reconciler.NewMetrics(r) }},
 	{"archiver", archiver.Describe},
+	{"orderer and cdrpull: what lies on NATS for them", func(r prometheus.Registerer) { r.MustRegister(bus.NewBacklog(nil)) }},
 }
 
 // metric is one metric as its description gives it.

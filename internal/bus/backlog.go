@@ -1,0 +1,71 @@
+package bus
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Backlog tells Prometheus what lies on the server for a worker: it asks at each
+// scrape, so that the figures do not depend on messages moving. Every replica
+// tells the same; take the max, not the sum.
+type Backlog struct {
+	b     *Bus
+	names []string // as Need takes them, without buckets
+
+	messages, pending, unacked *prometheus.Desc
+}
+
+// NewBacklog makes a collector for streams ("DEAD") and consumers
+// ("ORDERS/orderer-eiotclub"); buckets among names are left out.
+func NewBacklog(b *Bus, names ...string) *Backlog {
+	c := &Backlog{
+		b: b,
+		messages: prometheus.NewDesc("simline_bus_stream_messages", "Messages on a stream. On ORDERS, EVIDENCE and CDR those that are not done; on DEAD those that a person should look at.",
+			[]string{"stream"}, nil),
+		pending: prometheus.NewDesc("simline_bus_pending_messages", "Messages that a consumer has not been given yet.", []string{"stream", "consumer"}, nil),
+		unacked: prometheus.NewDesc("simline_bus_unacked_messages", "Messages that a consumer was given and has not acknowledged: in work.", []string{"stream", "consumer"}, nil),
+	}
+	for _, n := range names {
+		if !strings.HasPrefix(n, "kv/") {
+			c.names = append(c.names, n)
+		}
+	}
+	return c
+}
+
+// Describe implements prometheus.Collector.
+func (c *Backlog) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.messages
+	ch <- c.pending
+	ch <- c.unacked
+}
+
+// Collect implements prometheus.Collector. What cannot be had is left out: a gap
+// in a graph, instead of a zero that looks like peace.
+func (c *Backlog) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	for _, name := range c.names {
+		if ctx.Err() != nil || !c.b.NC.IsConnected() {
+			return
+		}
+		stream, consumer, ok := strings.Cut(name, "/")
+		if !ok {
+			if s, err := c.b.JS.Stream(ctx, stream); err == nil {
+				gauge(c.messages, float64(s.CachedInfo().State.Msgs), stream)
+			}
+			continue
+		}
+		if d, err := c.b.JS.Consumer(ctx, stream, consumer); err == nil {
+			info := d.CachedInfo()
+			gauge(c.pending, float64(info.NumPending), stream, consumer)
+			gauge(c.unacked, float64(info.NumAckPending), stream, consumer)
+		}
+	}
+}
