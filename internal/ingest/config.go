@@ -59,9 +59,7 @@ func (c *Config) Validate() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		bad("HTTP_TLS_CERT and HTTP_TLS_KEY belong together")
 	}
-	if c.HTTPAddr == "" {
-		bad("HTTP_ADDR is empty")
-	}
+	faults = append(faults, service.CheckAddr("HTTP_ADDR", c.HTTPAddr))
 	if c.MaxAge <= 0 {
 		bad("WEBHOOK_MAX_AGE %s is not above 0", c.MaxAge)
 	}
@@ -84,19 +82,17 @@ func (c *Config) Validate() error {
 type account struct {
 	supplier, name string
 	verifier       *eiotclub.Verifier
-	pathSecret     string         // must follow the account in the path, if set
-	senders        []netip.Prefix // the only addresses that may send, if any are named
+	pathSecret     string            // must follow the account in the path, if set
+	senders        []netip.Prefix    // the only addresses that may send, if any are named
+	routes         map[string]*route // of the documented events
 }
 
 // accounts lists the receivers by "<supplier>/<account>". Only EIOTCLUB sends
 // notifications.
 func (c *Config) accounts() (map[string]*account, error) {
 	all, err := c.AccountSettings.Load()
-	if err != nil {
-		return nil, err
-	}
 	out := map[string]*account{}
-	var faults []error
+	faults := []error{err}
 	for name, a := range all.EIOTCLUB {
 		if len(a.AppSecrets) == 0 {
 			continue // an account that only buys

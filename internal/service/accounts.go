@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -84,10 +86,25 @@ func (s *AccountSettings) Load() (Accounts, error) {
 			return a, fmt.Errorf("ACCOUNTS_FILE: %w", err)
 		}
 		if err := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict()).Decode(&a); err != nil {
-			return a, fmt.Errorf("ACCOUNTS_FILE: %w", err)
+			// The library's own text quotes the lines around the fault, secrets and all.
+			return a, fmt.Errorf("ACCOUNTS_FILE: %s", yaml.FormatError(err, false, false))
 		}
 	}
 	return a, a.complete(s)
+}
+
+// Describe writes a line of comment for each account that can be read, secrets
+// masked, for -check.
+func (s *AccountSettings) Describe(w io.Writer) {
+	a, _ := s.Load() // its faults are Validate's to report
+	for _, name := range slices.Sorted(maps.Keys(a.EIOTCLUB)) {
+		e := a.EIOTCLUB[name]
+		fmt.Fprintf(w, "# account eiotclub/%s: %s, app_key %s, %d secrets ****, CDRs of %q at %q\n", name, RedactURL(e.BaseURL), e.AppKey, len(e.AppSecrets), e.CDR.Account, RedactURL(e.CDR.FTPURL))
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.ESIMFly)) {
+		e := a.ESIMFly[name]
+		fmt.Fprintf(w, "# account esimfly/%s: %s, access_code %s, secret_key ****\n", name, RedactURL(e.BaseURL), e.AccessCode)
+	}
 }
 
 // complete fills in base URLs and secrets from files, and checks the rest.

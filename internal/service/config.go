@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -41,11 +43,50 @@ func LoadConfig(environ []string, cfg Config) error {
 		}
 		vars[f.name] = value
 	}
-	if err := env.ParseWithOptions(cfg, env.Options{Environment: vars}); err != nil {
-		faults = append(faults, err)
-	}
-	faults = append(faults, cfg.Validate())
+	faults = append(faults, parse(cfg, vars), cfg.Validate())
 	return errors.Join(faults...)
+}
+
+// parse fills cfg. What cannot be read is reported under its variable's name and
+// takes its default, so that Validate finds no fault in a value nobody gave.
+func parse(cfg Config, vars map[string]string) error {
+	err := env.ParseWithOptions(cfg, env.Options{Environment: vars})
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		return err
+	}
+	names := map[string]string{}
+	for _, f := range fieldsOf(cfg) {
+		names[f.field] = f.name
+	}
+	var faults []error
+	for _, err := range all.Errors {
+		var bad env.ParseError
+		if !errors.As(err, &bad) || names[bad.Name] == "" {
+			faults = append(faults, err)
+			continue
+		}
+		name := names[bad.Name]
+		faults = append(faults, fmt.Errorf("%s: not a %s: %w", name, bad.Type, bad.Err))
+		delete(vars, name)
+	}
+	return errors.Join(append(faults, env.ParseWithOptions(cfg, env.Options{Environment: vars}))...)
+}
+
+// CheckAddr says what is wrong with the address of a listener, "host:port" or
+// ":port", or nil.
+func CheckAddr(name, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%s %q is not host:port: %w", name, addr, err)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%s %q: the port is not 0 to 65535", name, addr)
+	}
+	if host != "" && net.ParseIP(host) == nil && strings.ContainsAny(host, " /\\") {
+		return fmt.Errorf("%s %q: %q is not a host", name, addr, host)
+	}
+	return nil
 }
 
 // ReadSecret reads a secret from a file of at most 64 KiB; one trailing newline
@@ -123,8 +164,8 @@ func RedactURL(s string) string {
 }
 
 type field struct {
-	name, def, desc, secret string
-	value                   reflect.Value
+	field, name, def, desc, secret string
+	value                          reflect.Value
 }
 
 func fieldsOf(cfg any) []field {
@@ -137,7 +178,7 @@ func fieldsOf(cfg any) []field {
 			name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
 			switch {
 			case name != "":
-				out = append(out, field{name: name, def: f.Tag.Get("envDefault"), desc: f.Tag.Get("desc"), secret: f.Tag.Get("secret"), value: v.Field(i)})
+				out = append(out, field{field: f.Name, name: name, def: f.Tag.Get("envDefault"), desc: f.Tag.Get("desc"), secret: f.Tag.Get("secret"), value: v.Field(i)})
 			case f.Type.Kind() == reflect.Struct && f.IsExported():
 				walk(v.Field(i))
 			}

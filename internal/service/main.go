@@ -44,6 +44,7 @@ func (s *Settings) Validate() error {
 	if _, err := logLevel(s.LogLevel); err != nil {
 		faults = append(faults, err)
 	}
+	faults = append(faults, CheckAddr("ADMIN_ADDR", s.AdminAddr))
 	if s.Grace <= 0 || s.Grace > 10*time.Minute {
 		faults = append(faults, fmt.Errorf("SHUTDOWN_GRACE %s is not above 0 and at most 10m", s.Grace))
 	}
@@ -96,6 +97,9 @@ func Run[C Config](ctx context.Context, name string, args, environ []string, std
 	err := LoadConfig(environ, cfg)
 	if *check {
 		PrintConfig(stdout, cfg)
+		if d, ok := any(cfg).(interface{ Describe(io.Writer) }); ok {
+			d.Describe(stdout)
+		}
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "%s: configuration:\n%v\n", name, err)

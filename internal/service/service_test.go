@@ -55,7 +55,9 @@ func TestLoadConfig(t *testing.T) {
 		{"secret twice", []string{"EIOTCLUB_APP_SECRET_FILE=" + secret, "EIOTCLUB_APP_SECRET=x"}, []string{"both set"}, nil},
 		{"secret file missing", []string{"EIOTCLUB_APP_SECRET_FILE=/nowhere/at/all"}, []string{"EIOTCLUB_APP_SECRET_FILE"}, nil},
 		{"every fault at once", []string{"LOG_FORMAT=xml", "LOG_LEVEL=loud", "TEST_INTERVAL=-1s", "SHUTDOWN_GRACE=2h"}, []string{"LOG_FORMAT", "LOG_LEVEL", "TEST_INTERVAL", "SHUTDOWN_GRACE"}, nil},
-		{"not a duration", []string{"TEST_INTERVAL=soon"}, []string{"Interval"}, nil},
+		{"not a duration", []string{"TEST_INTERVAL=soon"}, []string{"TEST_INTERVAL: not a"}, func(c *config) bool { return c.Interval == 5*time.Second }},
+		{"addresses", []string{"ADMIN_ADDR=x"}, []string{"ADMIN_ADDR"}, nil},
+		{"a port too far", []string{"ADMIN_ADDR=:70000"}, []string{"ADMIN_ADDR"}, nil},
 		{"accounts file absent", []string{"ACCOUNTS_FILE=/nowhere/at/all"}, []string{"ACCOUNTS_FILE"}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -100,7 +102,7 @@ esimfly:
 		t.Errorf("esimfly: %+v", e)
 	}
 	for name, text := range map[string]string{
-		"unknown field":       "eiotclub: {default: {app_kee: x}}",
+		"unknown field":       "eiotclub: {default: {app_kee: x, app_secret: hunter2}}",
 		"bad name":            "eiotclub: {\"de fault\": {app_key: x}}",
 		"one number twice":    "eiotclub: {a: {cdr: {account: \"1\"}}, b: {cdr: {account: \"1\"}}}",
 		"secret file missing": "esimfly: {default: {access_code: x, secret_key_file: /nowhere/at/all}}",
@@ -109,6 +111,8 @@ esimfly:
 			s := service.AccountSettings{AccountsFile: write(t, text)}
 			if _, err := s.Load(); err == nil {
 				t.Error("accepted")
+			} else if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("a secret in the error: %v", err)
 			}
 		})
 	}
@@ -124,7 +128,7 @@ func TestCheckPrintsTheConfigurationWithSecretsMasked(t *testing.T) {
 	if code != 0 || strings.Contains(out.String()+errs.String(), "hunter2") {
 		t.Errorf("exit %d, a secret in the clear?\n%s%s", code, out.String(), errs.String())
 	}
-	for _, want := range []string{"EIOTCLUB_APP_SECRET=****", "TEST_INTERVAL=5s", "nats://u:xxxxx@a:1", "ADMIN_ADDR=:9090"} {
+	for _, want := range []string{"# account eiotclub/default:", "EIOTCLUB_APP_SECRET=****", "TEST_INTERVAL=5s", "nats://u:xxxxx@a:1", "ADMIN_ADDR=:9090"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("-check does not print %s:\n%s", want, out.String())
 		}
