@@ -12,7 +12,10 @@ import (
 	"github.com/simline/simline/internal/service"
 )
 
-func main() { os.Exit(service.Main("ingest", &ingest.Config{}, run)) }
+func main() {
+	ingest.TuneMemory()
+	os.Exit(service.Main("ingest", &ingest.Config{}, run))
+}
 
 // supplier ─POST─▶ ingest.Worker ─▶ bus ─▶ WEBHOOKS
 //

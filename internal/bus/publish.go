@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -70,6 +71,9 @@ func parseAck(subject string, reply *nats.Msg) (Ack, error) {
 	if len(reply.Data) == 0 && reply.Header.Get("Status") == "503" {
 		return Ack{}, fmt.Errorf("publish %s: no stream takes it: %w", subject, nats.ErrNoResponders)
 	}
+	if a, ok := plainAck(reply.Data); ok {
+		return a, nil
+	}
 	var a pubAck
 	if err := json.Unmarshal(reply.Data, &a); err != nil {
 		return Ack{}, fmt.Errorf("publish %s: %w: answer %.80q", subject, ErrOutcomeUnknown, reply.Data)
@@ -78,6 +82,37 @@ func parseAck(subject string, reply *nats.Msg) (Ack, error) {
 		return Ack{}, apiError(subject, a.Error)
 	}
 	return Ack{Stream: a.Stream, Sequence: a.Seq, Duplicate: a.Duplicate}, nil
+}
+
+// plainAck reads what nearly every PubAck looks like, {"stream":"S","seq":7}, with
+// perhaps ,"duplicate": true at its end; anything else is left to encoding/json.
+func plainAck(b []byte) (a Ack, ok bool) {
+	b, ok = bytes.CutPrefix(b, []byte(`{"stream":"`))
+	if !ok {
+		return a, false
+	}
+	i := bytes.IndexByte(b, '"')
+	if i < 0 || bytes.IndexByte(b[:i], '\\') >= 0 {
+		return a, false
+	}
+	a.Stream, b = string(b[:i]), b[i:]
+	if b, ok = bytes.CutPrefix(b, []byte(`","seq":`)); !ok {
+		return a, false
+	}
+	for i = 0; i < len(b) && b[i] >= '0' && b[i] <= '9' && i < 19; i++ {
+		a.Sequence = a.Sequence*10 + uint64(b[i]-'0')
+	}
+	if i == 0 {
+		return a, false
+	}
+	switch string(b[i:]) {
+	case `}`:
+		return a, true
+	case `,"duplicate": true}`:
+		a.Duplicate = true
+		return a, true
+	}
+	return a, false
 }
 
 func apiError(subject string, e *jetstream.APIError) error {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/supplier/eiotclub"
@@ -57,37 +58,83 @@ type message struct {
 	subject, id, trace string
 	extra              nats.Header // a dead letter's
 	data               []byte
+
+	// The first attempt's message and header, reused for the next notification if
+	// it succeeds; after any error somebody may still hold them.
+	first  nats.Msg
+	header nats.Header
+	values [2]string
 }
 
-// nats makes a fresh message; a committer may still hold one that it gave up.
+// nats makes a message that nobody holds.
 func (m *message) nats() *nats.Msg {
-	h := make(nats.Header, 4+len(m.extra)) // room for an atomic batch's two
+	h := nats.Header{bus.HeaderMsgID: {m.id}, bus.HeaderTraceParent: {m.trace}}
 	for name, values := range m.extra {
 		h[name] = values
 	}
-	values := [2]string{m.id, m.trace}
-	h[bus.HeaderMsgID], h[bus.HeaderTraceParent] = values[0:1:1], values[1:2:2]
 	return &nats.Msg{Subject: m.subject, Header: h, Data: m.data}
 }
 
-// newMessage wraps a notification as CloudEvents, its body byte for byte. It
-// writes by hand what wire.Envelope marshals, since every field but the body is
-// plain text; a test holds the two together.
-func newMessage(acct *account, event, id, trace string, at time.Time, body []byte) *message {
-	b := make([]byte, 0, len(body)+len(id)+len(event)+len(acct.name)+288)
+// lean makes the first attempt's message.
+func (m *message) lean() *nats.Msg {
+	if m.extra != nil {
+		return m.nats()
+	}
+	if m.header == nil {
+		m.header = make(nats.Header, 5) // room for those of an atomic batch
+	}
+	m.values = [2]string{m.id, m.trace}
+	m.header[bus.HeaderMsgID], m.header[bus.HeaderTraceParent] = m.values[0:1:1], m.values[1:2:2]
+	m.first = nats.Msg{Subject: m.subject, Header: m.header, Data: m.data}
+	return &m.first
+}
+
+// route is what is the same for all notifications of one event to one account.
+type route struct {
+	subject string
+	middle  string // of the envelope, between id and time
+	taken   prometheus.Counter
+}
+
+func newRoute(acct *account, event string, taken *prometheus.CounterVec) *route {
+	label := event
+	if !eiotclub.KnownEvent(event) {
+		label = eventUnknown // who has the secret could make up any number of names
+	}
+	return &route{
+		subject: bus.SubjectWebhook(acct.supplier, acct.name, event),
+		middle: `","source":"` + wire.Source("ingest") + `","type":"` + wire.TypeWebhook(event) +
+			`","subject":"` + acct.supplier + "/" + acct.name + `","time":"`,
+		taken: taken.WithLabelValues(acct.name, label),
+	}
+}
+
+// routeOf finds the route of an event, or makes one for an event that is not
+// documented.
+func (w *Worker) routeOf(acct *account, event []byte) *route {
+	if r := acct.routes[string(event)]; r != nil {
+		return r
+	}
+	return newRoute(acct, eventToken(event), w.m.events)
+}
+
+// fill wraps a notification as CloudEvents, its body byte for byte. It writes by
+// hand what wire.Envelope marshals, since every field but the body is plain text;
+// a test holds the two together.
+func (m *message) fill(r *route, id, trace string, at time.Time, body []byte) {
+	b := m.data[:0]
+	if n := len(body) + len(id) + len(r.middle) + 256; cap(b) < n {
+		b = make([]byte, 0, n)
+	}
 	b = append(b, `{"specversion":"1.0","id":"`...)
 	b = append(b, id...)
-	b = append(b, `","source":"/simline/ingest","type":"`...)
-	b = append(b, wire.TypeWebhook(event)...)
-	b = append(b, `","subject":"`...)
-	b = append(append(append(b, acct.supplier...), '/'), acct.name...)
-	b = append(b, `","time":"`...)
+	b = append(b, r.middle...)
 	b = at.UTC().AppendFormat(b, time.RFC3339Nano)
 	b = append(b, `","datacontenttype":"application/json","traceparent":"`...)
 	b = append(b, trace...)
 	b = append(b, `","data":`...)
 	b = append(append(b, body...), '}')
-	return &message{subject: bus.SubjectWebhook(acct.supplier, acct.name, event), id: id, trace: trace, data: b}
+	m.subject, m.id, m.trace, m.extra, m.data = r.subject, id, trace, nil, b
 }
 
 // staleLetter turns a notification that is too old into a dead letter.

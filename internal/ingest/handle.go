@@ -13,8 +13,9 @@ import (
 type intake struct {
 	scan    eiotclub.Scanner
 	body    []byte
-	charged int64  // bytes taken from the memory budget
-	detail  string // for /rejected
+	msg     *message // nil if the last one may still be held by somebody
+	charged int64    // bytes taken from the memory budget
+	detail  string   // for /rejected
 }
 
 // ServeHTTP answers one notification.
@@ -35,7 +36,7 @@ func (w *Worker) release(in *intake) {
 	w.memory.give(in.charged)
 	in.body, in.charged, in.detail = in.body[:0], 0, ""
 	if cap(in.body) > smallBody {
-		in.body = nil
+		in.body, in.msg = nil, nil
 	}
 	w.intakes.Put(in)
 }
@@ -66,21 +67,29 @@ func (w *Worker) handle(in *intake, r *http.Request, now time.Time) (*account, e
 	}
 	defer w.leave()
 
-	event := eventToken(in.scan.Text("event"))
-	msg := newMessage(acct, event, messageID(acct, &in.scan), traceParent(r), now, in.scan.Body())
+	route := w.routeOf(acct, in.scan.Text("event"))
+	msg := in.msg
+	if in.msg = nil; msg == nil {
+		msg = new(message)
+	}
+	msg.fill(route, messageID(acct, &in.scan), traceParent(r), now, in.scan.Body())
 	if age, stale := w.stale(in.scan.Text("timestamp"), now); stale {
 		msg = staleLetter(msg, age, w.cfg.MaxAge)
 		w.m.stale.Inc()
-		w.log.Warn("stale notification set apart", "account", acct.name, "event", event, "age", age)
+		w.log.Warn("stale notification set apart", "subject", route.subject, "age", age)
 	}
-	if err := w.store(msg); err != nil {
+	free, err := w.store(msg)
+	if err != nil {
 		// If we die here: nothing was answered, so the sender knows that it was not
 		// taken; whether NATS has it all the same does not matter, it goes by its id.
 		return acct, err
 	}
 	// If we die here: it is stored and will be handled; the sender, unanswered,
 	// may send it again, and the repeat is known by its id.
-	w.count(acct, event)
+	route.taken.Inc()
+	if free {
+		in.msg = msg
+	}
 	return acct, nil
 }
 

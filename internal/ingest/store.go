@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -37,30 +38,27 @@ func (w *Worker) leave() {
 
 // store returns nil once a durable copy of m stands: in NATS, or in the spool
 // while NATS is away, slow or full. While it is known to be, requests do not wait
-// for it; drain finds out when it is back.
-func (w *Worker) store(m *message) error {
-	if w.spool == nil {
-		return w.storeInNATS(m)
-	}
-	if w.away.Load() {
+// for it; drain finds out when it is back. free says that nobody holds m.
+func (w *Worker) store(m *message) (free bool, err error) {
+	if w.spool != nil && w.away.Load() {
 		err := w.storeInSpool(m)
 		if err == nil {
-			return nil
+			return false, nil
 		}
-		if nerr := w.storeInNATS(m); nerr != nil { // the spool is gone: there is nothing to lose
-			return fmt.Errorf("%w; %w", nerr, err)
+		if nerr := w.storeInNATS(m.nats()); nerr != nil { // the spool is gone: there is nothing to lose
+			return false, fmt.Errorf("%w; %w", nerr, err)
 		}
-		return nil
+		return false, nil
 	}
-	err := w.storeInNATS(m)
-	if err == nil || never(err) {
-		return err
+	err = w.storeInNATS(m.lean())
+	if err == nil || w.spool == nil || never(err) {
+		return err == nil, err
 	}
 	if !w.away.Swap(true) {
 		w.m.brokerAway.Set(1)
 		w.log.Error("NATS does not store notifications, they go to the spool", "error", err)
 	}
-	return w.storeInSpool(m)
+	return false, w.storeInSpool(m)
 }
 
 func (w *Worker) storeInSpool(m *message) error {
@@ -72,8 +70,8 @@ func (w *Worker) storeInSpool(m *message) error {
 	return nil
 }
 
-func (w *Worker) storeInNATS(m *message) error {
-	ack, err := w.publish(m)
+func (w *Worker) storeInNATS(msg *nats.Msg) error {
+	ack, err := w.publish(msg)
 	switch {
 	case err == nil && ack.Duplicate:
 		w.m.duplicate.Inc()
@@ -87,15 +85,34 @@ func (w *Worker) storeInNATS(m *message) error {
 	return nil
 }
 
-// publish hands m to NATS. Notifications share fsyncs; the few dead letters go
-// to another stream and alone.
-func (w *Worker) publish(m *message) (bus.Ack, error) {
-	ctx, cancel := context.WithTimeout(w.work, w.cfg.PublishTimeout)
-	defer cancel()
-	if m.extra != nil {
-		return w.bus.Publish(ctx, m.nats())
+// publish hands msg to NATS. Notifications go out together; the few dead letters
+// go to another stream and alone.
+func (w *Worker) publish(msg *nats.Msg) (bus.Ack, error) {
+	ctx := w.deadlines.next(w.work, w.cfg.PublishTimeout)
+	if msg.Header[bus.HeaderReason] != nil {
+		return w.bus.Publish(ctx, msg)
 	}
-	return w.commit.Publish(ctx, m.nats())
+	return w.commit.Publish(ctx, msg)
+}
+
+// deadlines hands out contexts that end a time-out from now, and up to a
+// sixteenth later: requests that come together share one and its timer.
+type deadlines struct {
+	mu    sync.Mutex
+	ctx   context.Context
+	fresh time.Time
+}
+
+func (d *deadlines) next(parent context.Context, timeout time.Duration) context.Context {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now := time.Now(); d.ctx == nil || now.After(d.fresh) {
+		share := timeout / 16
+		ctx, cancel := context.WithTimeout(parent, timeout+share)
+		context.AfterFunc(ctx, cancel)
+		d.ctx, d.fresh = ctx, now.Add(share)
+	}
+	return d.ctx
 }
 
 // never says that no waiting will make NATS take the message: it is larger than

@@ -31,13 +31,14 @@ type Worker struct {
 	m        *metrics
 	work     context.Context // of notifications in hand
 
-	accounts map[string]*account
-	proxies  []netip.Prefix
-	rejected rejectedLog
-	memory   budget
-	places   chan struct{} // one per notification being stored
-	intakes  sync.Pool
-	away     atomic.Bool // NATS does not store in time
+	accounts  map[string]*account
+	proxies   []netip.Prefix
+	rejected  rejectedLog
+	memory    budget
+	places    chan struct{} // one per notification being stored
+	intakes   sync.Pool
+	away      atomic.Bool // NATS does not store in time
+	deadlines deadlines
 
 	listener net.Listener
 	conns    *connLimit
@@ -72,6 +73,12 @@ func New(cfg Config, d Deps) (*Worker, error) {
 		return nil, fmt.Errorf("HTTP_ADDR: %w", err)
 	}
 	w.m = newMetrics(d.Metrics, func() float64 { return float64(w.conns.count()) })
+	for _, acct := range w.accounts {
+		acct.routes = map[string]*route{}
+		for _, event := range eiotclub.Events() {
+			acct.routes[event] = newRoute(acct, event, w.m.events)
+		}
+	}
 	if cfg.SpoolDir != "" {
 		if w.spool, err = openSpool(cfg.SpoolDir, cfg.SpoolMax, d.Log, w.m); err != nil {
 			return nil, errors.Join(err, w.listener.Close())
@@ -153,13 +160,6 @@ func (w *Worker) Run(ctx context.Context) error {
 		err = errors.Join(err, w.spool.close())
 	}
 	return err
-}
-
-func (w *Worker) count(acct *account, event string) {
-	if !eiotclub.KnownEvent(event) {
-		event = eventUnknown // anyone with the secret could make up any number of names
-	}
-	w.m.events.WithLabelValues(acct.name, event).Inc()
 }
 
 // limitedHandler keeps net/http's complaints about broken connections from

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,6 +64,9 @@ var shapes = map[string]shape{
 	EventCloudLocked: shapeCard, EventCloudUnLock: shapeCard,
 	EventCardMovedInIMEIPool: shapePool, EventCardMovedOut: shapePool,
 }
+
+// Events lists the 20 documented ones, in no order.
+func Events() []string { return slices.Collect(maps.Keys(shapes)) }
 
 // KnownEvent says whether event is one of the 20 documented ones.
 func KnownEvent(event string) bool { return shapes[event] != shapeOther }
