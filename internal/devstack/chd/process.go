@@ -107,7 +107,10 @@ func startLibrary(cfg childConfig) (*process, string, error) {
 	ready, err := handshake(stdin, outRead, cfg)
 	if err != nil {
 		p.kill()
-		return nil, "", fmt.Errorf("start the engine: %w %s", err, p.stderr)
+		if said := p.stderr.String(); said != "" && !strings.Contains(said, err.Error()) {
+			err = fmt.Errorf("%w; it said: %s", err, said)
+		}
+		return nil, "", err
 	}
 	return p, ready.Addr, nil
 }
