@@ -14,7 +14,6 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
-// start gives a test an engine of its own.
 func TestErrorsCarryTheServersCode(t *testing.T) {
 	s := start(t, t.TempDir())
 	c := native(t, s)

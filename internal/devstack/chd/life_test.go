@@ -20,7 +20,6 @@ import (
 	"github.com/simline/simline/internal/devstack/chd"
 )
 
-// start gives a test an engine of its own.
 func TestBigAnswersAreStreamed(t *testing.T) {
 	s := start(t, t.TempDir())
 	c := native(t, s)
