@@ -192,7 +192,7 @@ func (w *Worker) take(ctx context.Context, ev wire.Evidence) bus.Verdict {
 	if ev.Source == order.EvidencePerson && ev.Certainty == order.CertainNotPlaced && ev.SendAgain {
 		return w.sendAgain(ctx, a, cur, ev)
 	}
-	r, e := w.judge(a, &cur.Record).weigh(cur.Record, ev)
+	r, e := w.decide.weigh(w.judge(a, &cur.Record), cur.Record, ev)
 	count(e)
 	switch e {
 	case effectNone:

@@ -29,7 +29,7 @@ func (w *Worker) handle(ctx context.Context, msg message) bus.Verdict {
 	if !ok {
 		return bus.Dead(wire.ReasonUnknownAccount, fmt.Errorf("supplier %s has no account %s in our configuration", req.Supplier, req.Account))
 	}
-	cur, err := w.find(ctx, req, trace, deliveries(msg) > 1) // ledger: what is known of it
+	cur, err := w.decide.find(w, ctx, req, trace, deliveries(msg) > 1) // ledger: what is known of it
 	var wireErr *wire.Error
 	if errors.As(err, &wireErr) {
 		return bus.Dead(wireErr.Reason, wireErr)
@@ -105,10 +105,10 @@ var errUnderWay = errors.New("a call for this order may be under way")
 
 // advance does what is to be done with an order now.
 func (w *Worker) advance(ctx context.Context, a *account, cur ledger.Entry) (stand, error) {
-	next, err := w.step(ctx, a, cur)
+	next, err := w.decide.step(w, ctx, a, cur)
 	// What is unknown with a look due at once, a duplicate refusal, is looked at now.
 	if err == nil && next.Seq != cur.Seq && next.State == order.Unknown && !next.due.After(w.now()) {
-		return w.step(ctx, a, next.Entry)
+		return w.decide.step(w, ctx, a, next.Entry)
 	}
 	return next, err
 }

@@ -42,7 +42,7 @@ func (w *Worker) look(ctx context.Context, a *account, cur ledger.Entry) (stand,
 	case s.Found:
 		return w.record(ctx, a, cur, j.sighted(cur.Record, s))
 	}
-	r, proven := j.notSeen(cur.Record, s.Where)
+	r, proven := w.decide.notSeen(j, cur.Record, s.Where)
 	if proven {
 		// It was not placed: heard late and often enough. It goes through the gates
 		// again like a new one, as the event that the ledger has.

@@ -30,7 +30,7 @@ var (
 // proved; the event's sequence is what the intent must follow.
 func (w *Worker) place(ctx context.Context, a *account, cur ledger.Entry) (stand, error) {
 	counted := cur.SpendReserved
-	s, err := w.gates(ctx, a, &cur.Record)
+	s, err := w.decide.gates(w, ctx, a, &cur.Record)
 	if err != nil {
 		return stand{Entry: cur}, err
 	}
@@ -64,7 +64,7 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry) (stand,
 	if err != nil {
 		return stand{Entry: cur}, errBreaker
 	}
-	start := time.Now()
+	start := w.now()
 	card, intent, err := w.intend(ctx, a, cur)
 	// If we die here: the intent stands and nothing was sent. Whoever takes the
 	// order up cannot know that, and looks first.
@@ -78,7 +78,7 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry) (stand,
 	}
 	// The call follows at once or not at all: past this moment another worker may
 	// have taken the order up, looked, and gone on.
-	left := w.cfg.Timeout - time.Since(start)
+	left := w.cfg.Timeout - w.now().Sub(start)
 	if left < w.cfg.Timeout/2 {
 		done(nil)
 		card.unlock(ctx)
@@ -92,7 +92,7 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry) (stand,
 	done(a.learn(err))
 	a.sawBalance(placement.Balance)
 	var next stand
-	r := w.judge(a, &intent.Record).verdict(intent.Record, placement, err)
+	r := w.decide.verdict(w.judge(a, &intent.Record), intent.Record, placement, err)
 	w.both(func() { next, err = w.outcome(ctx, a, intent, r) }, func() { card.unlock(ctx) })
 	return next, err
 }
@@ -104,7 +104,7 @@ func (w *Worker) intend(ctx context.Context, a *account, cur ledger.Entry) (card
 	if !w.cards.hold(object) {
 		return nil, cur, errCardBusy
 	}
-	r := w.judge(a, &cur.Record).intend(cur.Record, a.Client.RequestID(cur.OrderID, cur.Round), a.seenBalance())
+	r := w.decide.intend(w.judge(a, &cur.Record), cur.Record, a.Client.RequestID(cur.OrderID, cur.Round), a.seenBalance())
 	var lockErr error
 	w.both(func() { intent, err = w.append(ctx, cur, r) }, func() { card, lockErr = w.cards.lock(ctx, object, w.cfg.stale()) })
 	if err != nil {
@@ -137,7 +137,7 @@ func (w *Worker) outcome(ctx context.Context, a *account, intent ledger.Entry, r
 	}
 	next, err := w.record(ctx, a, intent, r)
 	if errors.Is(err, ledger.ErrMoved) {
-		return w.late(ctx, a, r)
+		return w.decide.late(w, ctx, a, r)
 	}
 	if err == nil && r.Certainty == order.CertainNotPlaced {
 		// If we die here: the amount stays counted for the day. Nothing is bought twice.

@@ -16,6 +16,8 @@ import (
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/supplier"
+	"github.com/simline/simline/internal/wire"
 )
 
 // Ledger is what orderer needs of one.
@@ -56,8 +58,30 @@ type Worker struct {
 	now      func() time.Time
 	random   func() float64
 	both     func(f, g func()) // runs two functions, side by side
+	decide   decisions
 	spendMu  sync.Mutex
 	swept    sync.Map // order ids that this replica's sweep is at
+}
+
+// decisions are the points at which the engine decides. They stand in a table so
+// that the suite can plant bugs in them, one at a time, and show that it finds each.
+type decisions struct {
+	find    func(w *Worker, ctx context.Context, req order.Request, trace string, again bool) (ledger.Entry, error)
+	step    func(w *Worker, ctx context.Context, a *account, cur ledger.Entry) (stand, error)
+	gates   func(w *Worker, ctx context.Context, a *account, cur *order.Record) (*shut, error)
+	late    func(w *Worker, ctx context.Context, a *account, r order.Record) (stand, error)
+	intend  func(j judge, cur order.Record, requestID string, balance *order.Money) order.Record
+	verdict func(j judge, intent order.Record, p supplier.Placement, err error) order.Record
+	notSeen func(j judge, cur order.Record, where string) (order.Record, bool)
+	weigh   func(j judge, cur order.Record, ev wire.Evidence) (order.Record, effect)
+}
+
+// sound is the engine as it is.
+var sound decisions
+
+func init() {
+	sound = decisions{find: (*Worker).find, step: (*Worker).step, gates: (*Worker).gates, late: (*Worker).late,
+		intend: judge.intend, verdict: judge.verdict, notSeen: judge.notSeen, weigh: judge.weigh}
 }
 
 // New makes a worker. It binds to nothing yet.
@@ -66,7 +90,7 @@ func New(cfg Config, d Deps) (*Worker, error) {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
 	w := &Worker{cfg: cfg, bus: d.Bus, ledger: d.Ledger, accounts: map[accountKey]*account{}, log: d.Log, m: d.Metrics,
-		switches: &switches{log: d.Log}, work: d.Work, now: time.Now, random: rand.Float64, both: atOnce}
+		switches: &switches{log: d.Log}, work: d.Work, now: time.Now, random: rand.Float64, both: atOnce, decide: sound}
 	locks, err := newCards(d.Bus, d.Owner)
 	if err != nil {
 		return nil, err
