@@ -44,7 +44,7 @@ func devCommand() *cobra.Command {
 	f.StringVar(&cfg.EIOTCLUB.WebhookURL, "webhook-url", "http://127.0.0.1:8080/webhooks/eiotclub/default", "where the EIOTCLUB simulator posts notifications; empty: nowhere")
 	f.IntVar(&cfg.EIOTCLUB.NotifyRetries, "webhook-retries", 0, "how often it repeats a notification that was not answered SUCCESS")
 	f.Uint64Var(&cfg.EIOTCLUB.Seed, "seed", 0, "of the simulators' random choices; 0 takes one from the clock")
-	f.DurationVar(&cfg.CDREvery, "cdr-every", 10*time.Second, "real time for half an hour of simulated CDRs, pushed by FTP; 0 pushes none")
+	f.DurationVar(&cfg.CDREvery, "cdr-every", 0, "push simulated CDR files by FTP, half an hour of the past day each time this has passed; 0 pushes none")
 	return cmd
 }
 
