@@ -43,11 +43,13 @@ type Committer struct {
 	awake   atomic.Bool // a pump is about to run
 
 	perSingle time.Duration // what the server needs for a single message
+	measured  bool          // it was measured at least once
 	perBatch  time.Duration // what a batch takes, of any size
 	window    int           // answers to singles since windowAt
 	windowAt  time.Time
 	batches   int // so far
 	unproven  int // batches since singles were last measured
+	trust     int // how many there may be
 }
 
 // CommitOptions bound a Committer; the zero value is sound.
@@ -72,8 +74,9 @@ const (
 	maxSingles = 512
 	// windowTime is how long one measurement of single messages takes.
 	windowTime = 5 * time.Millisecond
-	// maxUnproven batches may go before single messages are measured again.
-	maxUnproven = 12
+	// minTrust batches may go before single messages are measured again, twice as
+	// many each time that it makes no difference.
+	minTrust, maxTrust = 12, 768
 )
 
 // commit is one message on its way.
@@ -118,7 +121,7 @@ func NewCommitter(b *Bus, opts CommitOptions) (*Committer, error) {
 	if opts.MaxBytes <= 0 {
 		opts.MaxBytes = 4 << 20
 	}
-	c := &Committer{b: b, opts: opts, perSingle: singlePrior, perBatch: batchPrior, prefix: b.NC.NewInbox() + ".", batch: nuid.Next() + ".", flights: map[uint64]*flight{}}
+	c := &Committer{b: b, opts: opts, perSingle: singlePrior, perBatch: batchPrior, trust: minTrust, prefix: b.NC.NewInbox() + ".", batch: nuid.Next() + ".", flights: map[uint64]*flight{}}
 	var err error
 	if c.sub, err = b.NC.Subscribe(c.prefix+"*", c.answer); err != nil {
 		return nil, fmt.Errorf("committer: subscribe to its inbox: %w", err)
@@ -242,7 +245,7 @@ func (c *Committer) worthBatch(n int) bool {
 	if c.opts.MinBatch > 0 {
 		return n >= c.opts.MinBatch && n > 1
 	}
-	if n < 8 || c.unproven >= maxUnproven {
+	if n < 8 || c.unproven >= c.trust {
 		return false
 	}
 	if time.Duration(n)*c.perSingle > c.perBatch {
@@ -279,7 +282,14 @@ func (c *Committer) learn(f *flight) {
 	if took < windowTime || c.window < 8 {
 		return // answers come in bursts: a short window would measure one of them
 	}
-	c.perSingle = lowQuantile(c.perSingle, took/time.Duration(c.window))
+	if each := took / time.Duration(c.window); !c.measured {
+		c.perSingle, c.measured = each, true
+	} else {
+		c.perSingle = lowQuantile(c.perSingle, each)
+	}
+	if c.unproven >= c.trust {
+		c.trust = min(2*c.trust, maxTrust)
+	}
 	c.window, c.unproven = 0, 0
 }
 
