@@ -108,11 +108,11 @@ func cdrDecode(context.Context) ([]Result, error) {
 		theirs = append(theirs, cdrRows/time.Since(begin).Seconds())
 	}
 	base := median(theirs)
-	return []Result{{Name: "cdr_decode", Value: median(ours), Unit: "rows/s", Against: figure("encoding/csv, fields read and nothing checked", base, "rows/s"), Ratio: median(ours) / base}}, nil
+	return []Result{{Name: "cdr_decode", Value: median(ours), Unit: "rows/s", Against: figure("encoding/csv, numbers and times converted, nothing checked", base, "rows/s"), Ratio: median(ours) / base}}, nil
 }
 
 // decodeEncodingCSV is the floor: the standard library, told to reuse its record,
-// with the two integers parsed since they cannot be used as text.
+// with the numbers and times converted, since as text they are of no use.
 func decodeEncodingCSV(src io.Reader) (int, error) {
 	r := csv.NewReader(src)
 	r.ReuseRecord = true
@@ -133,6 +133,11 @@ func decodeEncodingCSV(src io.Reader) (int, error) {
 		}
 		if _, err := strconv.ParseInt(f[5], 10, 64); err != nil {
 			return n, err
+		}
+		for _, text := range f[1:3] {
+			if _, err := time.Parse(time.DateTime, text); err != nil {
+				return n, err
+			}
 		}
 	}
 }

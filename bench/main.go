@@ -34,6 +34,11 @@ var suites = []struct {
 }{
 	{"orders", ordersBench},
 	{"ingest", ingestBench},
+	{"recon_calls", reconCalls},
+	{"recon_compare", reconCompare},
+	{"cdr", cdrLoad},
+	{"cdr_decode", cdrDecode},
+	{"cdr_memory", cdrMemory},
 }
 
 func main() {

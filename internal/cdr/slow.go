@@ -20,10 +20,10 @@ func (p *parser) slow(b []byte, r *Row) Reason {
 		return ReasonID
 	}
 	var ok bool
-	if r.Start, ok = p.slowTime(fields[1]); !ok {
+	if r.Start, ok = slowTime(fields[1]); !ok {
 		return ReasonStartTime
 	}
-	if r.Stop, ok = p.slowTime(fields[2]); !ok {
+	if r.Stop, ok = slowTime(fields[2]); !ok {
 		return ReasonStopTime
 	}
 	if r.nICCID, ok = copyDigits(r.iccid[:], fields[3]); !ok || r.nICCID < 18 {
@@ -55,11 +55,11 @@ func (p *parser) slow(b []byte, r *Row) Reason {
 	return ""
 }
 
-func (p *parser) slowTime(b []byte) (uint32, bool) {
+func slowTime(b []byte) (uint32, bool) {
 	if len(b) != 19 {
 		return 0, false
 	}
-	return p.time(b)
+	return parseTime(b)
 }
 
 func copyDigits(dst, src []byte) (uint8, bool) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -17,6 +18,9 @@ type job struct {
 	name    cdr.Name
 	file    string
 	state   fileState // what made us load it
+	// local, if set, is read instead of the account's directory.
+	local     io.Reader
+	localSize int64
 }
 
 func (j job) forced() bool { return j.state.forced() }
@@ -64,6 +68,9 @@ func (w *Worker) loadFile(ctx context.Context, j job) (warehouse.File, error) {
 // same size and time before and after, as many bytes as SIZE says, 226 at the
 // end, and a last line that has one.
 func (w *Worker) stream(ctx context.Context, j job) (*staged, error) {
+	if j.local != nil {
+		return w.streamLocal(j)
+	}
 	session, err := j.account.dir.Session(ctx)
 	if err != nil {
 		return nil, err
@@ -80,13 +87,9 @@ func (w *Worker) stream(ctx context.Context, j job) (*staged, error) {
 	if err != nil {
 		return nil, err
 	}
-	rules := cdr.Rules{WindowStart: j.name.Start, WindowEnd: j.name.End, Now: w.now()}
-	s, err := stage(body, rules, w.cfg.SpoolDir, before.Size, w.tuning.blockRows)
+	s, err := w.decode(j, body, before.Size)
 	if err != nil {
 		_ = body.Close() // says no more than err
-		if errors.Is(err, cdr.ErrHeader) {
-			return nil, &heldError{reason: err.Error()}
-		}
 		return nil, err
 	}
 	if err := w.whole(j, s, before.Size, body.Close(), func() error {
@@ -100,6 +103,39 @@ func (w *Worker) stream(ctx context.Context, j job) (*staged, error) {
 	}
 	w.metrics.bytes.WithLabelValues(j.account.name).Add(float64(s.size))
 	return s, nil
+}
+
+// decode stages src; a header that fits no file of ours holds the file.
+func (w *Worker) decode(j job, src io.Reader, size int64) (*staged, error) {
+	rules := cdr.Rules{WindowStart: j.name.Start, WindowEnd: j.name.End, Now: w.now()}
+	s, err := stage(src, rules, w.cfg.SpoolDir, size, w.tuning.blockRows)
+	if errors.Is(err, cdr.ErrHeader) {
+		return nil, &heldError{reason: err.Error()}
+	}
+	return s, err
+}
+
+// streamLocal is stream for a file at hand, which nobody writes to.
+func (w *Worker) streamLocal(j job) (*staged, error) {
+	s, err := w.decode(j, j.local, j.localSize)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.whole(j, s, s.size, nil, func() error { return nil }); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// Load loads a file at hand, outside of the queue and the directories: the same
+// line with another source. size is a hint, in bytes. The file is judged as
+// strictly as one that was announced.
+func (w *Worker) Load(ctx context.Context, account string, name cdr.Name, src io.Reader, size int64) (warehouse.File, error) {
+	a, ok := w.accounts[account]
+	if !ok || a.number != name.Account {
+		return warehouse.File{}, fmt.Errorf("account %q with number %s is not configured", account, name.Account)
+	}
+	return w.loadFile(ctx, job{account: a, name: name, file: name.String(), local: src, localSize: size})
 }
 
 // whole judges a file that was read to its end.
