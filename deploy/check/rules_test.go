@@ -1,7 +1,6 @@
 package check
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -161,28 +160,4 @@ func metricNames(t *testing.T) map[string][]string {
 		t.Fatalf("docs/reference/metrics.md has %d metrics only", len(out))
 	}
 	return out
-}
-
-// knownMetrics says what of ours in a query is not in the reference.
-func knownMetrics(names map[string][]string, query string) error {
-	for _, m := range regexp.MustCompile(`simline_[a-z_]+`).FindAllString(query, -1) {
-		if _, ok := names[m]; !ok {
-			return fmt.Errorf("no worker has a metric %s", m)
-		}
-	}
-	return nil
-}
-
-func TestAlertsReadMetricsThatAre(t *testing.T) {
-	names := metricNames(t)
-	for _, g := range ruleGroups(t).Groups {
-		for _, r := range g.Rules {
-			if err := knownMetrics(names, r.Expr); err != nil {
-				t.Errorf("%s: %v", r.Alert, err)
-			}
-		}
-	}
-	if knownMetrics(names, "simline_no_such_total") == nil {
-		t.Error("an unknown metric passes")
-	}
 }
