@@ -42,13 +42,13 @@ func TestBooksAgreeAfterEachWorkerWasKilled(t *testing.T) {
 	}
 	figures, err := s.Settle(t.Context(), requested, load.Settle, true)
 	t.Log("\n" + e2e.RenderFigures(append(figures, s.Memory()...)))
+	everyMessageFitsItsSchema(t, s)
 	if err != nil {
 		for _, name := range e2e.Workers {
 			t.Logf("%s:\n%s", name, s.Workers[name].Tail(15))
 		}
 		t.Fatal(err)
 	}
-	everyMessageFitsItsSchema(t, s)
 	for _, f := range s.Memory() {
 		if !f.OK {
 			t.Errorf("%s: %s, want %s", f.What, f.Got, f.Want)
