@@ -216,3 +216,5 @@ func TestSecretsAreDocumented(t *testing.T) {
 		}
 	}
 }
+
+func unmarshal(o object, v any) error { return yaml.Unmarshal(o.YAML, v) }
