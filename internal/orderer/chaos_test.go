@@ -592,11 +592,32 @@ func (r *run) disturb(ctx context.Context, step int) {
 				r.wrong("another body under the same id was taken")
 			}
 		}
+	case 6:
+		if r.req.Supplier == order.ESIMFly || r.rng.IntN(3) == 0 {
+			r.note("a night passes")
+			r.clock = r.clock.Add(25 * time.Hour)
+		}
+	case 7:
+		r.missed(ctx)
 	}
 	if step > 30 {
 		r.spendStop = false
 		r.life.switches.on["all.spend_stop"] = false
 	}
+}
+
+// missed is a reconciler that did not find the order.
+func (r *run) missed(ctx context.Context) {
+	if n := len(r.history); n == 0 || r.history[n-1].Certainty == order.CertainPlaced {
+		return // that would be a contradiction, and set aside as one
+	}
+	r.note("evidence: not found")
+	data, err := json.Marshal(wire.Evidence{OrderID: r.req.OrderID, Supplier: r.req.Supplier, Account: "default", Source: order.EvidenceLookup,
+		Certainty: order.CertainNotPlaced, ObservedAt: r.clock})
+	if err != nil {
+		panic(err)
+	}
+	r.life.handleEvidence(ctx, labMsg{bus.SubjectEvidence(r.req.Supplier, r.req.OrderID), data, 1})
 }
 
 // notify brings the supplier's own notification, if it has the order.
@@ -647,6 +668,9 @@ func (r *run) verify(ctx context.Context) {
 	switch {
 	case cur.Certainty == order.CertainPlaced && bought == 0:
 		r.wrong("reported %s as placed, and not bought", cur.State)
+	case cur.Certainty == order.CertainNotPlaced && bought > 0 && cur.Evidence == order.EvidenceLookup && r.hidden():
+		// The supplier hid it for longer than its table says, from every look. The
+		// reconciler finds that.
 	case cur.Certainty == order.CertainNotPlaced && bought > 0:
 		r.wrong("reported %s as not placed, and bought", cur.State)
 	case cur.SupplierOrderID != "" && bought > 0 && cur.SupplierOrderID != theirID:
@@ -772,6 +796,8 @@ func labFault(k fault.Kind, rng *rand.Rand) fault.Rule {
 	switch k {
 	case fault.CodeBefore, fault.CodeAfter:
 		f.Code = []string{"500", "43331", "999999", "ORDER_PROCESSING_ERROR"}[rng.IntN(4)]
+	case fault.TooManyRequests, fault.NoFunds, fault.OutOfStock:
+		f.After = rng.IntN(3) // of a repeat as well as of the first call
 	case fault.Hide:
 		f.Looks = 1 + rng.IntN(12)
 	}
@@ -788,20 +814,32 @@ func chaosPlan(seed uint64) plan {
 	return p
 }
 
-// all runs n runs side by side.
+// all runs n runs side by side and reports what goes wrong, until three did.
 func (l *lab) all(n int, make func(i int) *run) {
+	var failed atomic.Int64
+	l.until(n, func(i int) bool {
+		r := make(i)
+		disarm := r.arm()
+		r.run()
+		disarm()
+		if len(r.faults) > 0 {
+			failed.Add(1)
+			l.t.Errorf("%s", r.report())
+		}
+		return failed.Load() >= 3
+	})
+}
+
+// until calls one for 0 … n-1, several side by side, until it says enough.
+func (l *lab) until(n int, one func(i int) (enough bool)) {
 	var wg sync.WaitGroup
-	var next, failed atomic.Int64
+	var next atomic.Int64
+	var enough atomic.Bool
 	for range 4 * runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(n) && failed.Load() < 3; i = next.Add(1) - 1 {
-				r := make(int(i))
-				disarm := r.arm()
-				r.run()
-				disarm()
-				if len(r.faults) > 0 {
-					failed.Add(1)
-					l.t.Errorf("%s", r.report())
+			for i := next.Add(1) - 1; i < int64(n) && !enough.Load(); i = next.Add(1) - 1 {
+				if one(int(i)) {
+					enough.Store(true)
 				}
 			}
 		})
