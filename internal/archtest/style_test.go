@@ -12,18 +12,6 @@ import (
 	"testing"
 )
 
-// calls lists f's calls of a function or method of that name.
-func calls(f file, name string) []*ast.CallExpr {
-	var out []*ast.CallExpr
-	ast.Inspect(f.ast, func(n ast.Node) bool {
-		if c, ok := n.(*ast.CallExpr); ok && calleeName(c) == name {
-			out = append(out, c)
-		}
-		return true
-	})
-	return out
-}
-
 func calleeName(c *ast.CallExpr) string {
 	switch fun := c.Fun.(type) {
 	case *ast.SelectorExpr:
