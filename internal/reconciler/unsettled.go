@@ -175,6 +175,8 @@ func (p *unsettledPass) send(ctx context.Context, a *asking, stage int) error {
 			found[row.OutTradeNo] = row
 		}
 	}
+	told := new(errgroup.Group)
+	told.SetLimit(tellAtOnce)
 	for _, r := range batch {
 		row, ok := found[r.OrderID]
 		if !ok {
@@ -187,22 +189,22 @@ func (p *unsettledPass) send(ctx context.Context, a *asking, stage int) error {
 		if row.Refunded {
 			seen.State = order.Refunded
 		}
-		if !asOrdered(r, row.ICCID, row.PackageCode) {
-			continue // records reports it
-		}
-		if seen.SupplierOrderID == "" && a.account.Statuses != nil {
+		switch {
+		case !asOrdered(r, row.ICCID, row.PackageCode): // records reports it
+		case seen.SupplierOrderID == "" && a.account.Statuses != nil:
 			// This list is documented without the order's id; a single look-up finds it.
 			if err := p.lookUp(ctx, a.account, r); err != nil {
 				return err
 			}
-			continue
-		}
-		if err := p.tell(ctx, r, seen); err != nil {
-			return err
+		default:
+			told.Go(func() error { return p.tell(ctx, r, seen) })
 		}
 	}
-	return nil
+	return told.Wait()
 }
+
+// tellAtOnce is how many pieces of evidence are under way to the bus at a time.
+const tellAtOnce = 16
 
 // lookUp asks for one order by whatever is known of it.
 func (p *unsettledPass) lookUp(ctx context.Context, a Account, r order.Record) error {

@@ -209,7 +209,8 @@ func (w *Worker) RunOnce(ctx context.Context, name string) error {
 	if job == nil {
 		return fmt.Errorf("job %q is not switched on", name)
 	}
-	return w.runner.Catch(ctx, w.work, job, job.dueNow)
+	now := w.runner.Now().UTC() // once: while a pass runs more becomes due, for ever
+	return w.runner.Catch(ctx, w.work, job, func(p Progress, _ time.Time) (Span, bool) { return job.dueNow(p, now) })
 }
 
 // Rehearse looks at what one job would find now, changes nothing, and tells see.
