@@ -22,7 +22,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(provisionCommand(), migrateCommand(), devCommand(), reconCommand(),
+	root.AddCommand(provisionCommand(), migrateCommand(), devCommand(), reconCommand(), cdrCommand(),
 		orderCommand(), deadCommand(), switchCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "simctl:", err)

@@ -43,9 +43,9 @@ func publishFile(ctx context.Context, b *bus.Bus, account string, name cdr.Name,
 	return publish(ctx, b, wire.TypeCDRFile, bus.SubjectCDRFile(f.Account), f.File, id, at, f)
 }
 
-// publishLoaded says that a file is in, once per content.
+// publishLoaded says that a file is in, once per loading of a content.
 func (w *Worker) publishLoaded(ctx context.Context, rec warehouse.File) error {
-	id := fmt.Sprintf("cdr-loaded:%s:%s:%s", rec.Account, rec.File, rec.SHA256)
+	id := fmt.Sprintf("cdr-loaded:%s:%s:%s:%d", rec.Account, rec.File, rec.SHA256, rec.LoadedAt.UnixMilli())
 	return publish(ctx, w.bus, wire.TypeCDRLoaded, bus.SubjectCDRLoaded(rec.Account), rec.File, id, w.now(), wire.CDRLoaded{
 		CDRFile: wire.CDRFile{Account: rec.Account, File: rec.File, Size: rec.Size, WindowStart: rec.WindowStart.UTC(),
 			WindowEnd: rec.WindowEnd.UTC(), GeneratedAt: rec.GeneratedAt.UTC()},

@@ -65,7 +65,7 @@ func (w *Worker) conclude(ctx context.Context, a account, file string, st fileSt
 	outcome := ""
 	switch {
 	case err == nil:
-		again := st.SHA256 == rec.SHA256 && !st.forced()
+		again := st.SHA256 == rec.SHA256 && !st.ordered()
 		if !again {
 			if err := w.publishLoaded(ctx, rec); err != nil {
 				w.log.Error("loaded file not announced, will try again", "account", a.name, "file", file, "error", err)
@@ -79,9 +79,6 @@ func (w *Worker) conclude(ctx context.Context, a account, file string, st fileSt
 		}
 		if rec.State == warehouse.FileHeld {
 			next.Reason = rec.Reason
-		}
-		if st.forced() {
-			next.Size = rec.Size
 		}
 	case errors.As(err, &unended):
 		next.State, next.Cut, outcome = stateUnended, unended.cut, "unended"

@@ -189,7 +189,7 @@ func (e *heldError) Error() string { return "held: " + e.reason }
 // this very content was loaded before and that nothing remains but to say so.
 func (w *Worker) open(ctx context.Context, j job, s *staged) (rec warehouse.File, done bool, err error) {
 	rec, err = w.record(ctx, j, s)
-	if err != nil || rec.Loaded() && !j.forced() {
+	if err != nil || rec.Loaded() && !j.state.ordered() {
 		return rec, true, err
 	}
 	rec.State, rec.Reason, rec.UpdatedAt = warehouse.FileLoading, "", w.now()
@@ -215,10 +215,10 @@ func (w *Worker) record(ctx context.Context, j job, s *staged) (warehouse.File, 
 	}
 	for _, b := range before {
 		if b.SHA256 == s.sha256 {
-			if b.Loaded() && !j.forced() {
+			if b.Loaded() && !j.state.ordered() {
 				return b, nil
 			}
-			rec.Content, rec.State, rec.FirstLoaded = b.Content, b.State, b.FirstLoaded
+			rec.Content, rec.State, rec.FirstLoaded, rec.LoadedAt = b.Content, b.State, b.FirstLoaded, b.LoadedAt
 			return rec, nil
 		}
 		rec.Content = max(rec.Content, b.Content+1)
@@ -231,6 +231,12 @@ func (w *Worker) record(ctx context.Context, j job, s *staged) (warehouse.File, 
 
 // setAside writes the bad rows.
 func (w *Worker) setAside(ctx context.Context, rec warehouse.File, s *staged) error {
+	if !rec.LoadedAt.IsZero() {
+		// Read before: what was bad then may be good now.
+		if err := w.db.DropRejects(ctx, rec); err != nil {
+			return err
+		}
+	}
 	for i, p := range s.bad {
 		rejects, err := s.loadRejects(p)
 		if err != nil {

@@ -209,18 +209,24 @@ func TestOracle(t *testing.T) {
 // contents of one name.
 func drawContents(rt *rapid.T) []content {
 	var out []content
+	pool := map[int64][]cdr.Record{} // what a record may look like: files repeat each other, and disagree
+	for id := int64(-2); id <= 12; id++ {
+		for range rapid.IntRange(1, 3).Draw(rt, "variants") {
+			pool[id] = append(pool[id], drawRow(rt, id))
+		}
+	}
 	files := rapid.IntRange(1, 6).Draw(rt, "files")
 	for f := range files {
 		from := rapid.IntRange(0, 3).Draw(rt, "from") * 30
 		n := cdr.Name{Account: "10001", Start: at(from), End: at(from + 60), Generated: at(from + 90).Add(time.Duration(rapid.IntRange(0, 5).Draw(rt, "gen"))*7*time.Minute + time.Duration(f)*time.Second)}
-		rows := drawRows(rt)
+		rows := drawRows(rt, pool)
 		out = append(out, newContent(rt, n, rows))
 		// The same name with other content: cut before, or corrected after.
 		for range rapid.IntRange(0, 2).Draw(rt, "contents") - 1 {
 			next := append([]cdr.Record{}, rows...)
 			for i := range next {
 				if rapid.Bool().Draw(rt, "change") {
-					next[i] = drawRow(rt, next[i].ID)
+					next[i] = rapid.SampledFrom(pool[next[i].ID]).Draw(rt, "variant")
 				}
 			}
 			out = append(out, newContent(rt, n, next))
@@ -240,11 +246,11 @@ func newContent(rt *rapid.T, n cdr.Name, rows []cdr.Record) content {
 	return content{name: n, rows: rows, text: text}
 }
 
-func drawRows(rt *rapid.T) []cdr.Record {
+func drawRows(rt *rapid.T, pool map[int64][]cdr.Record) []cdr.Record {
 	ids := rapid.SliceOfNDistinct(rapid.Int64Range(-2, 12), 1, 12, rapid.ID).Draw(rt, "ids")
 	var rows []cdr.Record
 	for _, id := range ids {
-		rows = append(rows, drawRow(rt, id))
+		rows = append(rows, rapid.SampledFrom(pool[id]).Draw(rt, "variant"))
 	}
 	return rows
 }

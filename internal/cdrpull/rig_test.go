@@ -55,7 +55,7 @@ func newRig(t testing.TB) *rig {
 // config is a quick one for account default, number 10001.
 func (r *rig) config() *Config {
 	return &Config{
-		Settings:        service.Settings{LogFormat: "text", LogLevel: "info", NATSURL: r.nats.URL(), Grace: time.Second},
+		Settings:        service.Settings{LogFormat: "text", LogLevel: "info", NATSURL: r.nats.URL(), AdminAddr: "127.0.0.1:0", Grace: time.Second},
 		AccountSettings: service.AccountSettings{CDRFTPURL: r.url, CDRAccount: "10001"},
 		ClickHouseDSN:   r.dsn, PollInterval: 40 * time.Millisecond, SettleInterval: 30 * time.Millisecond,
 		LateAfter: 90 * time.Minute, GapHorizon: time.Hour, MaxRejectShare: 0.2, AfterLoad: afterKeep, MoveTo: "loaded",

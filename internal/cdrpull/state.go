@@ -18,7 +18,8 @@ import (
 // do next.
 const (
 	stateAnnounced = "announced"    // a message lies in the queue, or is being worked on
-	stateForced    = "forced"       // the same, ordered by a person: load it whatever it looks like
+	stateReread    = "reread"       // the same, ordered by a person: read it although it is known
+	stateForced    = "forced"       // the same, and load it whatever it looks like
 	stateUnended   = "unended"      // read, but its last line has no end: wait
 	stateWaited    = "waited"       // announced after having waited: an unended last row counts
 	stateLoaded    = "loaded"       //
@@ -47,11 +48,14 @@ func (s fileState) done() bool {
 	return s.State == stateLoaded || s.State == stateRejects || s.State == stateHeld
 }
 
-// forced: a person ordered the load.
+// ordered: a person wants it read, also if this very content was loaded before.
+func (s fileState) ordered() bool { return s.State == stateReread || s.forced() }
+
+// forced: a person wants it loaded whatever it looks like.
 func (s fileState) forced() bool { return s.State == stateForced }
 
 func (s fileState) queued() bool {
-	return s.State == stateAnnounced || s.State == stateForced || s.State == stateWaited
+	return s.State == stateAnnounced || s.State == stateReread || s.State == stateForced || s.State == stateWaited
 }
 
 // states is the bucket, and a copy of it in memory kept up to date by a watch,

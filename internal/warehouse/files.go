@@ -3,6 +3,7 @@ package warehouse
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -62,9 +63,20 @@ func (db *DB) PutFile(ctx context.Context, f File) error {
 	return nil
 }
 
-// FilesNamed lists the contents seen under one name, the first content first.
+// FilesNamed lists the contents seen under one name, the first content first; an
+// empty account means any.
 func (db *DB) FilesNamed(ctx context.Context, account, file string) ([]File, error) {
-	return db.files(ctx, "account = ? AND file = ? ORDER BY content, sha256", account, file)
+	return db.files(ctx, "(account = ? OR ? = '') AND file = ? ORDER BY account, content, sha256", account, account, file)
+}
+
+// CDRAccounts are the names of the accounts that ever had a file.
+func (db *DB) CDRAccounts(ctx context.Context) ([]string, error) {
+	var names []string
+	if err := db.conn.QueryRow(ctx, "SELECT groupUniqArray(toString(account)) FROM simline.cdr_files").Scan(&names); err != nil {
+		return nil, fmt.Errorf("list accounts with CDR files: %w", err)
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // FilesSince lists files of account (of all, if empty) whose window ends after

@@ -8,13 +8,21 @@ import (
 	"github.com/simline/simline/internal/cdr"
 )
 
+// DropRejects forgets the bad rows of one content, which is to be read again.
+func (db *DB) DropRejects(ctx context.Context, f File) error {
+	if err := db.conn.Exec(ctx, "DELETE FROM simline.cdr_rejects WHERE account = ? AND file = ? AND sha256 = ?", f.Account, f.File, f.SHA256); err != nil {
+		return fmt.Errorf("forget the bad rows of %s: %w", f.File, err)
+	}
+	return nil
+}
+
 // InsertRejects sets bad rows aside. part numbers the calls for one content, so
-// that a repeat under the same part adds nothing.
+// that a repeat under the same part adds nothing, whoever makes it.
 func (db *DB) InsertRejects(ctx context.Context, f File, part int, rejects []cdr.Reject, at time.Time) error {
 	if len(rejects) == 0 {
 		return nil
 	}
-	token := fmt.Sprintf("rejects-%s-%s-%s-%d", f.Account, f.File, f.SHA256, part)
+	token := fmt.Sprintf("rejects-%s-%s-%s-%d-%d", f.Account, f.File, f.SHA256, f.LoadedAt.UnixMilli(), part)
 	batch, err := db.conn.PrepareBatch(inserting(ctx, token), "INSERT INTO simline.cdr_rejects (account, file, line, raw, reason, sha256, rejected_at)")
 	if err != nil {
 		return fmt.Errorf("set %d bad rows of %s aside: %w", len(rejects), f.File, err)
@@ -29,4 +37,29 @@ func (db *DB) InsertRejects(ctx context.Context, f File, part int, rejects []cdr
 		return fmt.Errorf("set %d bad rows of %s aside: %w", len(rejects), f.File, err)
 	}
 	return nil
+}
+
+// Rejects lists bad rows of one content, by line, at most limit of them.
+func (db *DB) Rejects(ctx context.Context, f File, limit int) ([]cdr.Reject, error) {
+	rows, err := db.conn.Query(ctx, "SELECT line, raw, reason FROM simline.cdr_rejects FINAL WHERE account = ? AND file = ? AND sha256 = ? ORDER BY line LIMIT ?",
+		f.Account, f.File, f.SHA256, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list bad rows of %s: %w", f.File, err)
+	}
+	defer rows.Close()
+	var out []cdr.Reject
+	for rows.Next() {
+		var line uint64
+		var r cdr.Reject
+		var reason string
+		if err := rows.Scan(&line, &r.Raw, &reason); err != nil {
+			return nil, fmt.Errorf("list bad rows of %s: %w", f.File, err)
+		}
+		r.Line, r.Reason = int64(line), cdr.Reason(reason)
+		out = append(out, r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list bad rows of %s: %w", f.File, err)
+	}
+	return out, nil
 }

@@ -1,0 +1,93 @@
+package cdrpull
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// Read again after a fix, verify, and list: what a person does.
+func TestOperator(t *testing.T) {
+	r := newRig(t)
+	w := r.worker(r.config())
+	r.start(w)
+	accounts, err := w.cfg.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	op, err := NewOperator(t.Context(), r.bus, r.db, accounts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, held := fileName(0, 60, 90), fileName(30, 90, 120)
+	r.write(good, csv(record(1, 5, 100), record(2, 6, 1), record(3, 7, 1), record(4, 8, 1), record(5, 9, 1))+"bad\n")
+	r.write(held, csv(record(6, 70, 10))+"bad\n")
+	r.write(strings.Replace(good, "10001", "20002", 1), csv(record(9, 5, 1)))
+	r.wait(good, stateRejects)
+	r.wait(held, stateHeld)
+
+	list, err := op.List(t.Context(), "default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := map[string]string{}
+	for _, f := range list {
+		states[f.File] = f.State
+	}
+	if len(states) != 3 || states[good] != stateRejects || states[held] != stateHeld || states[strings.Replace(good, "10001", "20002", 1)] != "foreign" {
+		t.Fatalf("states %v", states)
+	}
+
+	v, err := op.Verify(t.Context(), "default", good)
+	if err != nil || !v.OK() || v.Present != 5 || v.Rejects != 1 {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	if err := r.db.Conn().Exec(t.Context(), "DELETE FROM simline.cdr WHERE id = 3"); err != nil {
+		t.Fatal(err)
+	}
+	if v, err = op.Verify(t.Context(), "default", good); err != nil || v.OK() || v.Missing != 1 {
+		t.Fatalf("after a row went missing: %+v, %v", v, err)
+	}
+
+	settle := func(file string, force bool) string {
+		t.Helper()
+		at, err := op.Reread(t.Context(), "default", file, force)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for range 3000 {
+			<-tick.C
+			if state, _, done := op.Settled("default", file, at); done {
+				return state
+			}
+		}
+		t.Fatalf("%s does not settle", file)
+		return ""
+	}
+	if got := settle(good, false); got != stateRejects {
+		t.Fatalf("read again: %s", got)
+	}
+	if v, err = op.Verify(t.Context(), "default", good); err != nil || !v.OK() {
+		t.Fatalf("after reading again: %+v, %v", v, err)
+	}
+	if n := one[uint64](t, r.db, "SELECT count() FROM simline.cdr_rejects"); n != 1 {
+		t.Fatalf("%d rejects, want 1", n)
+	}
+	if got := settle(held, false); got != stateHeld {
+		t.Fatalf("held, read again: %s", got)
+	}
+	if got := settle(held, true); got != stateRejects {
+		t.Fatalf("held, forced: %s", got)
+	}
+	if r.usage() != 114 || r.records() != 6 {
+		t.Fatalf("%d bytes in %d records, want 114 in 6", r.usage(), r.records())
+	}
+	if a, err := op.AccountOf(good); err != nil || a != "default" {
+		t.Fatal(a, err)
+	}
+	if _, err := op.AccountOf(strings.Replace(good, "10001", "20002", 1)); err == nil {
+		t.Fatal("a foreign file has an account")
+	}
+}
