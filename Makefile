@@ -22,7 +22,7 @@ demo: prepare build ## the same for a minute and a half; fails unless all books 
 	$(BIN)/demo -bin $(BIN) -bounded
 
 ##@ Prove it
-.PHONY: test check bench fuzz
+.PHONY: test check bench fuzz chaos
 test: prepare ## every test, on real NATS and the real ClickHouse engine, with the race detector
 	$(GO) test $(TESTFLAGS) $(PKGS)
 
@@ -34,6 +34,9 @@ bench: prepare ## measure against floor and peers; prints a table, writes bench/
 
 fuzz: ## fuzz each decoder for FUZZTIME (30s)
 	tools/fuzz $(FUZZTIME)
+
+chaos: ## as many random runs of the order engine as SEEDS says (20000); SEED=n repeats one
+	CHAOS_SEEDS=$(or $(SEEDS),20000) CHAOS_SEED=$(SEED) $(GO) test -count=1 -timeout 0 -run 'TestChaos|TestFaultTable' ./internal/orderer
 
 ##@ Make it
 .PHONY: build images generate generate-check prepare clean
