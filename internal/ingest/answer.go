@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // refusal is why a request is not taken: its status for the sender and its
@@ -62,7 +63,9 @@ func answer(rw http.ResponseWriter, err error) {
 		h["Allow"] = allowPost
 	}
 	if r == errTooLarge || r == errSlow || r == errCutShort || r == errEncoding {
-		h["Connection"] = []string{"close"} // the rest of the body is not waited for
+		// The rest of the body is not waited for.
+		h["Connection"] = []string{"close"}
+		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 	}
 	rw.WriteHeader(r.status)
 	_, _ = rw.Write([]byte(`{"status":"FAIL","reason":"` + r.reason + `"}`))

@@ -36,6 +36,8 @@ type rig struct {
 	url  string
 	logs *syncBuffer
 	stop func() error
+
+	adjust func(*Worker)
 }
 
 const accountsYAML = `
@@ -48,8 +50,14 @@ eiotclub:
 
 func start(t *testing.T, change func(*Config)) *rig {
 	t.Helper()
+	return startWith(t, change, nil)
+}
+
+// startWith also lets a test change the worker before it serves.
+func startWith(t *testing.T, change func(*Config), adjust func(*Worker)) *rig {
+	t.Helper()
 	srv := bustest.Start(t, bustest.Options{})
-	r := &rig{t: t, nats: srv, reg: prometheus.NewRegistry(), logs: &syncBuffer{}}
+	r := &rig{t: t, nats: srv, adjust: adjust, reg: prometheus.NewRegistry(), logs: &syncBuffer{}}
 	log := slog.New(slog.NewJSONHandler(r.logs, nil))
 	b, err := bus.Connect(bus.Config{URL: srv.Gated(), Name: "ingest", Log: log})
 	if err != nil {
@@ -98,6 +106,9 @@ func (r *rig) serve(cfg Config, log *slog.Logger) {
 		r.t.Fatal(err)
 	}
 	r.w, r.url = w, "http://"+w.Addr()
+	if r.adjust != nil {
+		r.adjust(w)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()

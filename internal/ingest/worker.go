@@ -85,14 +85,13 @@ func New(cfg Config, d Deps) (*Worker, error) {
 		}
 	}
 	w.server = &http.Server{
-		Handler:           w,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       15 * time.Second, // who needs longer for 1 MiB is not a supplier
-		WriteTimeout:      20 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		ConnState:         connState,
-		ErrorLog:          slog.NewLogLogger(limitedHandler{w.log.Handler(), w.logLimit}, slog.LevelDebug),
+		Handler:        w,
+		ReadTimeout:    10 * time.Second, // header and body: who needs longer for 1 MiB is no supplier
+		WriteTimeout:   20 * time.Second,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 16 << 10,
+		ConnState:      connState,
+		ErrorLog:       slog.NewLogLogger(limitedHandler{w.log.Handler(), w.logLimit}, slog.LevelDebug),
 	}
 	return w, nil
 }
