@@ -1,0 +1,211 @@
+package orderer
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/supplier"
+	"github.com/simline/simline/internal/wire"
+)
+
+var judgeNow = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
+
+func testJudge(rules supplier.Rules) judge {
+	return judge{now: judgeNow, rules: rules, timing: labTiming, outOfStock: "wait"}
+}
+
+// intentRecord is an order whose call was just made.
+func intentRecord(inDoubt bool) order.Record {
+	sent := judgeNow.Add(-time.Second)
+	return order.Record{OrderID: "o1", Supplier: order.EIOTCLUB, Product: order.ProductPackage, State: order.Intent, Certainty: order.CertainUnknown,
+		Attempt: 1, SupplierRequestID: "o1", FirstSentAt: &sent, LastSentAt: &sent, InDoubt: inDoubt}
+}
+
+// Every kind of answer, to a first call and to a repeat in doubt.
+func TestVerdict(t *testing.T) {
+	lookup := supplier.Rules{RepeatSafe: true, LookupByOurID: true, LookupBySupplierID: true, DuplicateTellsDetails: true, RefusalBurnsID: true,
+		Settle: 2 * time.Minute, Looks: 3, LookInterval: 30 * time.Second, FulfilInterval: 15 * time.Second}
+	there := supplier.Placement{SupplierOrderID: "101106255", SupplierOrderNumber: "N1", State: order.Placed}
+	type outcome struct {
+		State     order.State
+		Certainty order.Certainty
+		Evidence  order.Evidence
+		InDoubt   bool
+		Round     int
+		WaitFor   string
+	}
+	unknown := outcome{State: order.Unknown, Certainty: order.CertainUnknown, InDoubt: true}
+	answered := unknown
+	answered.Evidence = order.EvidenceReply
+	waiting := func(why string, round int, evidence order.Evidence) outcome {
+		return outcome{order.Waiting, order.CertainNotPlaced, evidence, false, round, why}
+	}
+	rejected := outcome{order.Rejected, order.CertainNotPlaced, order.EvidenceReply, false, 1, ""}
+	cases := []struct {
+		name           string
+		p              supplier.Placement
+		err            error
+		first, doubted outcome
+	}{
+		{"accepted", there, nil, outcome{order.Placed, order.CertainPlaced, order.EvidenceReply, false, 0, ""}, outcome{order.Placed, order.CertainPlaced, order.EvidenceReply, false, 0, ""}},
+		{"fulfilled", supplier.Placement{SupplierOrderID: "1", State: order.Fulfilled}, nil, outcome{order.Fulfilled, order.CertainPlaced, order.EvidenceReply, false, 0, ""}, outcome{order.Fulfilled, order.CertainPlaced, order.EvidenceReply, false, 0, ""}},
+		{"accepted without an id", supplier.Placement{State: order.Placed}, nil, outcome{order.Held, order.CertainPlaced, order.EvidenceReply, false, 0, ""}, outcome{order.Held, order.CertainPlaced, order.EvidenceReply, false, 0, ""}},
+		{"exists", there, &supplier.Error{Kind: supplier.Exists, Code: "42002", Sent: true},
+			outcome{order.Unknown, order.CertainUnknown, order.EvidenceDuplicate, true, 0, ""}, outcome{order.Unknown, order.CertainUnknown, order.EvidenceDuplicate, true, 0, ""}},
+		{"exists, and which", there, &supplier.Error{Kind: supplier.Exists, Code: "42002", Sent: true, Existing: &there},
+			outcome{order.Placed, order.CertainPlaced, order.EvidenceDuplicate, false, 0, ""}, outcome{order.Placed, order.CertainPlaced, order.EvidenceDuplicate, false, 0, ""}},
+		{"busy", there, &supplier.Error{Kind: supplier.Busy, Code: "501", Sent: true}, waiting("busy", 1, order.EvidenceReply), answered},
+		{"not dialled", there, &supplier.Error{Kind: supplier.Busy, Code: "(dial)"}, waiting("busy", 0, ""), unknown},
+		{"no funds", there, &supplier.Error{Kind: supplier.NoFunds, Code: "45112", Sent: true}, waiting("no_funds", 1, order.EvidenceReply), answered},
+		{"out of stock", there, &supplier.Error{Kind: supplier.OutOfStock, Code: "45110", Sent: true}, waiting("out_of_stock", 1, order.EvidenceReply), answered},
+		{"set-up", there, &supplier.Error{Kind: supplier.Setup, Code: "42101", Sent: true}, waiting("setup", 1, order.EvidenceReply), answered},
+		{"refused", there, &supplier.Error{Kind: supplier.Refused, Code: "41018", Sent: true}, rejected, answered},
+		{"price", there, &supplier.Error{Kind: supplier.Price, Code: "PRICE_MISMATCH", Sent: true}, rejected, answered},
+		{"time-out", there, &supplier.Error{Kind: supplier.Unknown, Code: "(timeout)", Sent: true}, unknown, unknown},
+		{"server error", there, &supplier.Error{Kind: supplier.Unknown, Code: "500", Sent: true}, answered, answered},
+		{"an error of no kind", there, errors.New("odd"), unknown, unknown},
+	}
+	for _, c := range cases {
+		for _, doubted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/inDoubt=%t", c.name, doubted), func(t *testing.T) {
+				want := c.first
+				if doubted {
+					want = c.doubted
+				}
+				r := testJudge(lookup).verdict(intentRecord(doubted), c.p, c.err)
+				got := outcome{r.State, r.Certainty, r.Evidence, r.InDoubt, r.Round, r.WaitingFor}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("-want +got\n%s", diff)
+				}
+				if err := order.CheckMove(order.Intent, r); err != nil {
+					t.Error(err)
+				}
+				if r.State == order.Waiting && !r.NotBefore.After(judgeNow) {
+					t.Errorf("tried again at %s, at once", r.NotBefore)
+				}
+			})
+		}
+	}
+}
+
+// What evidence from outside does to an order in each state.
+func TestWeigh(t *testing.T) {
+	placed := wire.Evidence{OrderID: "o1", Source: order.EvidenceNotification, Certainty: order.CertainPlaced, SupplierOrderID: "7", StateThere: "fulfilled", ObservedAt: judgeNow}
+	refunded, failed, missing, other := placed, placed, placed, placed
+	refunded.StateThere = "refunded"
+	failed.StateThere, failed.Certainty = "rejected", order.CertainNotPlaced
+	missing.Certainty, missing.StateThere, missing.SupplierOrderID, missing.Source = order.CertainNotPlaced, "", "", order.EvidenceLookup
+	other.SupplierOrderID = "8"
+	sayPlaced, sayNot, sayHold := placed, missing, placed
+	sayPlaced.Source, sayPlaced.StateThere, sayPlaced.Actor, sayPlaced.Reason = order.EvidencePerson, "", "ann", "seen in their panel"
+	sayNot.Source = order.EvidencePerson
+	sayHold.Source, sayHold.Certainty = order.EvidencePerson, order.CertainUnknown
+	kinds := []struct {
+		name string
+		ev   wire.Evidence
+	}{{"placed", placed}, {"refunded", refunded}, {"failed", failed}, {"missing", missing}, {"another id", other}, {"person: placed", sayPlaced}, {"person: not placed", sayNot}, {"person: hold", sayHold}}
+	moves := func(s order.State) string { return "moves " + string(s) }
+	want := map[order.State][]string{
+		order.Intent:    {moves("fulfilled"), moves("placed"), moves("rejected"), "none", moves("fulfilled"), moves("placed"), moves("rejected"), moves("held")},
+		order.Waiting:   {moves("fulfilled"), moves("placed"), "none", "none", moves("fulfilled"), moves("placed"), moves("rejected"), moves("held")},
+		order.Unknown:   {moves("fulfilled"), moves("placed"), moves("rejected"), "none", moves("fulfilled"), moves("placed"), moves("rejected"), moves("held")},
+		order.Held:      {moves("fulfilled"), moves("refunded"), "none", "none", moves("fulfilled"), moves("placed"), moves("rejected"), moves("held")},
+		order.Placed:    {moves("fulfilled"), moves("refunded"), moves("rejected"), "contradicts", "contradicts", "none", moves("rejected"), moves("held")},
+		order.Fulfilled: {"none", moves("refunded"), "contradicts", "contradicts", "contradicts", "contradicts", "contradicts", "contradicts"},
+		order.Refunded:  {"none", "none", "none", "none", "contradicts", "contradicts", "contradicts", "contradicts"},
+		order.Rejected:  {"contradicts", "contradicts", "none", "none", "contradicts", "contradicts", "contradicts", "contradicts"},
+		order.Expired:   {"contradicts", "contradicts", "none", "none", "contradicts", "contradicts", "contradicts", "contradicts"},
+		order.Cancelled: {"contradicts", "contradicts", "none", "none", "contradicts", "contradicts", "contradicts", "contradicts"},
+	}
+	for _, state := range order.States {
+		for i, k := range kinds {
+			t.Run(string(state)+"/"+k.name, func(t *testing.T) {
+				cur := intentRecord(state == order.Unknown)
+				long := judgeNow.Add(-time.Hour)
+				cur.State, cur.LastSentAt = state, &long
+				switch state {
+				case order.Placed, order.Fulfilled, order.Refunded:
+					cur.Certainty, cur.SupplierOrderID = order.CertainPlaced, "7"
+				case order.Waiting, order.Rejected, order.Expired, order.Cancelled:
+					cur.Certainty = order.CertainNotPlaced
+				}
+				r, e := testJudge(supplier.Rules{}).weigh(cur, k.ev)
+				got := string(e)
+				if e == effectMoves {
+					got += " " + string(r.State)
+					if err := order.CheckMove(cur.State, r); err != nil {
+						t.Error(err)
+					}
+					if k.ev.Source == order.EvidencePerson && r.Evidence != order.EvidencePerson {
+						t.Errorf("a person's word became %q", r.Evidence)
+					}
+				}
+				if got != want[state][i] {
+					t.Errorf("%s, want %s", got, want[state][i])
+				}
+			})
+		}
+	}
+	young := intentRecord(false)
+	if _, e := testJudge(supplier.Rules{}).weigh(young, placed); e != effectLater {
+		t.Errorf("evidence during a call: %s, want it to come again", e)
+	}
+}
+
+func TestBackoffGrowsToItsLimit(t *testing.T) {
+	j := testJudge(supplier.Rules{})
+	for n, want := range map[int]time.Duration{1: 5 * time.Second, 2: 10 * time.Second, 4: 40 * time.Second, 20: 5 * time.Minute, 1000: 5 * time.Minute} {
+		if got := j.backoff(n); got != want {
+			t.Errorf("attempt %d: %s, want %s", n, got, want)
+		}
+	}
+	j.jitter = 1
+	if got := j.backoff(1); got != 6*time.Second {
+		t.Errorf("with all jitter: %s, want 6s", got)
+	}
+}
+
+// A resend in doubt is for suppliers that allow it, within their memory, and so
+// often as their table says.
+func TestCanResend(t *testing.T) {
+	safe := supplier.Rules{RepeatSafe: true, RepeatWindow: 23 * time.Hour, Looks: 2}
+	at := func(ago time.Duration, resends int) order.Record {
+		sent := judgeNow.Add(-ago)
+		return order.Record{FirstSentAt: &sent, Resends: resends}
+	}
+	cases := []struct {
+		name  string
+		rules supplier.Rules
+		r     order.Record
+		want  bool
+	}{
+		{"within the window", safe, at(time.Hour, 0), true},
+		{"at its end", safe, at(23*time.Hour, 0), false},
+		{"once too often", safe, at(time.Hour, 2), false},
+		{"no window", supplier.Rules{RepeatSafe: true, Looks: 1}, at(1000*time.Hour, 0), true},
+		{"not safe", supplier.Rules{Looks: 1}, at(time.Hour, 0), false},
+		{"never sent", safe, order.Record{}, false},
+	}
+	for _, c := range cases {
+		if got := testJudge(c.rules).canResend(c.r); got != c.want {
+			t.Errorf("%s: %t, want %t", c.name, got, c.want)
+		}
+	}
+}
+
+func TestMergeESIMsKeepsWhatWasKnown(t *testing.T) {
+	old := []order.ESIM{{ICCID: "1", ActivationCode: "LPA:1"}, {Status: "pending"}}
+	got := mergeESIMs(old, []order.ESIM{{ICCID: "1", QRCodeURL: "q"}, {ICCID: "2"}})
+	want := []order.ESIM{{ICCID: "1", ActivationCode: "LPA:1", QRCodeURL: "q"}, {ICCID: "2", Status: "pending"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if diff := cmp.Diff(old, mergeESIMs(old, []order.ESIM{{ICCID: "9"}})); diff != "" {
+		t.Errorf("a shorter answer replaced a longer one:\n%s", diff)
+	}
+}
