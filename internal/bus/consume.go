@@ -67,6 +67,9 @@ type ConsumeConfig struct {
 // a worker then exits and is started again.
 func (b *Bus) Consume(ctx, work context.Context, cfg ConsumeConfig, handle Handler) error {
 	cons, err := b.JS.Consumer(ctx, cfg.Stream, cfg.Durable)
+	if ctx.Err() != nil {
+		return nil // asked to stop before it began
+	}
 	if err != nil {
 		return fmt.Errorf("bind to consumer %s of %s: %w", cfg.Durable, cfg.Stream, err)
 	}

@@ -1,0 +1,197 @@
+package orderer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/order"
+	eiotclubsim "github.com/simline/simline/internal/sim/eiotclub"
+	"github.com/simline/simline/internal/supplier"
+	"github.com/simline/simline/internal/supplier/eiotclub"
+	"github.com/simline/simline/internal/wire"
+)
+
+// A wrong key stops the account: a few calls, not one for each order.
+func TestWrongSetUpStopsTheAccountAlone(t *testing.T) {
+	w := newWorld(t)
+	var calls atomic.Int64
+	e := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		calls.Add(1)
+		w.eiotclub.Handler().ServeHTTP(rw, r)
+	}))
+	t.Cleanup(e.Close)
+	w.accounts[0].Client = eiotclub.New(eiotclub.Config{BaseURL: e.URL, AppKey: w.eiotclub.AppKey(), Secret: "wrong", HTTP: supplier.NewHTTP(supplier.HTTPConfig{Timeout: time.Second})})
+	w.worker = w.newWorker(func(c *Config, _ []Account) { c.WaitMax = time.Minute })
+	wait := w.events()
+	w.run()
+	for i := range 30 {
+		w.publish(packageOrder(fmt.Sprint("k", i)))
+	}
+	for i := range 30 {
+		if got := wait(fmt.Sprint("k", i), order.Waiting); got.WaitingFor != "setup" {
+			t.Fatalf("waits for %q", got.WaitingFor)
+		}
+	}
+	if n := calls.Load(); n > 16 { // those that were in work together when the first was refused
+		t.Errorf("%d calls with a wrong key", n)
+	}
+	w.publish(flyOrder("other"))
+	wait("other", order.Fulfilled)
+}
+
+// A clock that is off is measured by the refusal's Date and corrected for.
+func TestClockDriftIsCorrected(t *testing.T) {
+	w := newWorld(t)
+	ahead := eiotclubsim.New(eiotclubsim.Config{Seed: 2, Clock: func() time.Time { return time.Now().Add(20 * time.Minute) }})
+	t.Cleanup(ahead.Close)
+	e := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Date", time.Now().Add(20*time.Minute).UTC().Format(http.TimeFormat))
+		ahead.Handler().ServeHTTP(rw, r)
+	}))
+	t.Cleanup(e.Close)
+	w.accounts[0].Client = eiotclub.New(eiotclub.Config{BaseURL: e.URL, AppKey: ahead.AppKey(), Secret: ahead.Secret(), HTTP: supplier.NewHTTP(supplier.HTTPConfig{Timeout: time.Second})})
+	w.worker = w.newWorker()
+	wait := w.events()
+	w.run()
+	w.publish(packageOrder("clock"))
+	wait("clock", order.Fulfilled)
+	if n := ahead.Purchases("clock"); n != 1 {
+		t.Errorf("bought %d times", n)
+	}
+}
+
+// slowShop answers each purchase after a moment and counts how many calls for one
+// card are under way together.
+type slowShop struct {
+	mu      sync.Mutex
+	now     map[string]int
+	most    int
+	sold    int
+	overall int
+	all     int
+}
+
+func (s *slowShop) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	var body struct {
+		ICCID string `json:"iccid"`
+	}
+	_ = json.NewDecoder(r.Body).Decode(&body)
+	s.mu.Lock()
+	s.now[body.ICCID]++
+	s.all++
+	s.most, s.overall = max(s.most, s.now[body.ICCID]), max(s.overall, s.all)
+	s.sold++
+	n := s.sold
+	s.mu.Unlock()
+	time.Sleep(15 * time.Millisecond) // the shop's own time
+	s.mu.Lock()
+	s.now[body.ICCID]--
+	s.all--
+	s.mu.Unlock()
+	fmt.Fprintf(rw, `{"code":"200","message":"ok","data":{"orderNumber":"N%[1]d","orderId":%[1]d}}`, n)
+}
+
+func TestOneCardIsServedByOneCallAtATimeOverAllReplicas(t *testing.T) {
+	w := newWorld(t)
+	shop := &slowShop{now: map[string]int{}}
+	e := httptest.NewServer(shop)
+	t.Cleanup(e.Close)
+	w.accounts[0].Client = eiotclub.New(eiotclub.Config{BaseURL: e.URL, AppKey: "1", Secret: "2", HTTP: supplier.NewHTTP(supplier.HTTPConfig{Timeout: 5 * time.Second})})
+	slow := func(c *Config, _ []Account) {
+		c.Timing.Timeout, c.Timing.LookInterval = 5*time.Second, time.Minute
+	}
+	for _, worker := range []*Worker{w.newWorker(slow), w.newWorker(slow), w.newWorker(slow)} {
+		w.worker = worker
+		w.run()
+	}
+	wait := w.events()
+	const n = 40
+	for i := range n {
+		r := packageOrder(fmt.Sprint("x", i))
+		r.ICCID = fmt.Sprintf("89883086501005250%02d", i%2)
+		w.publish(r)
+	}
+	for i := range n {
+		wait(fmt.Sprint("x", i), order.Placed)
+	}
+	if shop.most != 1 || shop.sold != n {
+		t.Errorf("%d calls for one card at once, %d calls for %d orders", shop.most, shop.sold, n)
+	}
+	if shop.overall < 2 {
+		t.Error("two cards were never served at once")
+	}
+}
+
+func TestStatusAnswersTheLastEvent(t *testing.T) {
+	w := newWorld(t)
+	wait := w.events()
+	w.run()
+	ask := func(body string) []byte {
+		t.Helper()
+		m, err := w.bus.NC.Request(bus.SubjectStatus, []byte(body), 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.Data
+	}
+	w.publish(packageOrder("st"))
+	want := wait("st", order.Fulfilled)
+	if got := string(ask(`{"order_id":"nobody"}`)); got != `{"found": false}` {
+		t.Errorf("an unknown order: %s", got)
+	}
+	got, _, err := wire.DecodeOrderEvent(ask(`{"order_id":"st"}`))
+	if err != nil || got.Writer != want.Writer {
+		t.Errorf("%+v, %v; want the event of %s", got, err, want.State)
+	}
+	if got := ask(`{"order_id":"a b"}`); len(got) != 0 {
+		t.Errorf("a bad id: %s", got)
+	}
+}
+
+// Three replicas share the queue and the index; one is killed in the middle.
+func TestReplicasShareAndOneDies(t *testing.T) {
+	w := newWorld(t)
+	var stops []context.CancelFunc
+	ends := make(chan error, 3)
+	for range 3 {
+		work, kill := context.WithCancel(context.Background())
+		worker := w.newWorker()
+		worker.work = work
+		ctx, stop := context.WithCancel(context.Background())
+		stops = append(stops, func() { kill(); stop() })
+		go func() { ends <- worker.Run(ctx) }()
+	}
+	t.Cleanup(func() {
+		for _, stop := range stops {
+			stop()
+		}
+		for range 3 {
+			<-ends
+		}
+	})
+	wait := w.events()
+	const n = 60
+	requests := map[string]order.Request{}
+	for i := range n {
+		r := products[i%len(products)].request(fmt.Sprint("m", i))
+		requests[r.OrderID] = r
+		w.publish(r)
+		if i == n/3 {
+			stops[0]() // its orders in hand are lost to it at once
+		}
+	}
+	for id, r := range requests {
+		got := wait(id, order.Fulfilled, order.Held)
+		if bought := w.bought(r); bought > 1 || got.State == order.Fulfilled && bought != 1 {
+			t.Errorf("order %s is %s and was bought %d times", id, got.State, bought)
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package orderer
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/sim/fault"
+	"github.com/simline/simline/internal/supplier/eiotclub"
+	"github.com/simline/simline/internal/wire"
+)
+
+// notification publishes one as ingest does.
+func (w *world) notification(event, body string) {
+	w.t.Helper()
+	env, err := wire.NewEnvelope(wire.TypeWebhook(event), wire.Source("ingest"), "", "eiotclub:default:1", time.Now(), json.RawMessage(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	data, err := env.Marshal()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.send(bus.SubjectWebhook(order.EIOTCLUB, "default", event), data)
+}
+
+func (w *world) evidence(ev wire.Evidence) {
+	w.t.Helper()
+	if ev.ObservedAt.IsZero() {
+		ev.ObservedAt = time.Now().UTC()
+	}
+	ev.Account = order.DefaultAccount
+	data, err := json.Marshal(ev)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.send(bus.SubjectEvidence(ev.Supplier, ev.OrderID), data)
+}
+
+// hideFromLooks makes the look-ups useless, so that other evidence decides.
+func (w *world) hideFromLooks(id string) {
+	w.eiotclub.Faults().MustAdd(fault.Rule{Kind: fault.StatusBefore, Order: id, Path: "getOrderPackageDetails"},
+		fault.Rule{Kind: fault.StatusBefore, Path: "packageOrderRecord"}, fault.Rule{Kind: fault.StatusBefore, Path: "queryPackage"})
+}
+
+// Both documented forms of data: a JSON string, and nested.
+func TestNotificationSettlesAnOrderInDoubt(t *testing.T) {
+	w := newWorld(t)
+	wait := w.events()
+	w.run()
+	for i, form := range []string{"%q", "%s"} {
+		id := fmt.Sprint("n", i)
+		w.hideFromLooks(id)
+		w.eiotclub.Faults().MustAdd(fault.Rule{Kind: fault.LostReply, Order: id, Path: "orderPackage", Times: 1})
+		w.publish(packageOrder(id))
+		wait(id, order.Unknown)
+		o, ok := w.eiotclub.Order(id)
+		if !ok {
+			t.Fatal("not bought")
+		}
+		row := fmt.Sprintf(`[{"iccid":%q,"orderId":"%d","packageCode":%q,"outTradeNo":%q,"state":"1","salesChannel":"API"}]`, o.ICCID, o.OrderID, o.Code, id)
+		w.notification(eiotclub.EventSubPkgList, fmt.Sprintf(`{"id":"n%d","timestamp":1556595508,"nonce":24523,"sign":"X","event":"SubPkgList","data":`+form+`}`, i, row))
+		got := wait(id, order.Fulfilled)
+		if got.Evidence != order.EvidenceNotification || got.SupplierOrderID != fmt.Sprint(o.OrderID) {
+			t.Errorf("%s by %s as %s, want the notification and %d", got.State, got.Evidence, got.SupplierOrderID, o.OrderID)
+		}
+	}
+	w.settled()
+}
+
+func TestRefundNotificationAndContradictions(t *testing.T) {
+	w := newWorld(t)
+	wait := w.events()
+	w.run()
+	w.publish(packageOrder("r1"))
+	got := wait("r1", order.Fulfilled)
+	refund := func(id, supplierOrderID string) {
+		w.notification(eiotclub.EventRefund, fmt.Sprintf(`{"id":"x","timestamp":1556595508,"nonce":24523,"sign":"X","event":"Refund","iccid":"8988308650100524999","orderId":%q,"outTradeNo":%q,"orderAmount":"0.50","refundAmount":"0.50"}`, supplierOrderID, id))
+	}
+	t.Run("refund of another order under our id", func(t *testing.T) {
+		refund("r1", "999")
+		if letter := w.dead(bus.StreamWebhooks); letter.reason != wire.ReasonConflict {
+			t.Errorf("dead letter %+v, want a conflict", letter)
+		}
+	})
+	t.Run("refund", func(t *testing.T) {
+		refund("r1", got.SupplierOrderID)
+		if r := wait("r1", order.Refunded); r.Certainty != order.CertainPlaced || r.Evidence != order.EvidenceNotification {
+			t.Errorf("refunded as %+v", r)
+		}
+	})
+	t.Run("proof of purchase after a rejection", func(t *testing.T) {
+		r := packageOrder("r2")
+		r.PackageCode = "NO-SUCH-PACKAGE"
+		w.publish(r)
+		wait("r2", order.Rejected)
+		w.evidence(wire.Evidence{OrderID: "r2", Supplier: order.EIOTCLUB, Source: order.EvidenceLookup, Certainty: order.CertainPlaced, SupplierOrderID: "5", StateThere: "fulfilled"})
+		if letter := w.dead(bus.StreamEvidence); letter.reason != wire.ReasonConflict {
+			t.Errorf("dead letter %+v, want a conflict", letter)
+		}
+	})
+	t.Run("of an order that is not ours", func(t *testing.T) {
+		refund("nobody", "1")
+		w.notification(eiotclub.EventSubPkgList, `{"id":"y","timestamp":1,"nonce":1,"sign":"X","event":"SubPkgList","data":"[{\"iccid\":\"1\",\"orderId\":\"2\",\"salesChannel\":\"USER\"}]"}`)
+		w.settled()
+	})
+}
+
+// held makes an order that only a person can settle: its call was answered with
+// nothing, and a repeat says that it exists.
+func (w *world) held(id string, wait func(string, ...order.State) order.Record) order.Record {
+	w.t.Helper()
+	w.eiotclub.Faults().MustAdd(fault.Rule{Kind: fault.LostReply, Order: id, Times: 1})
+	w.publish(products[1].request(id))
+	return wait(id, order.Held)
+}
+
+func TestAPersonSettlesWhatNobodyElseCan(t *testing.T) {
+	w := newWorld(t)
+	wait := w.events()
+	w.run()
+	person := func(id string, certainty order.Certainty) wire.Evidence {
+		return wire.Evidence{OrderID: id, Supplier: order.EIOTCLUB, Source: order.EvidencePerson, Certainty: certainty, Actor: "ann", Reason: "asked their support"}
+	}
+	t.Run("placed", func(t *testing.T) {
+		got := w.held("h1", wait)
+		if got.Certainty != order.CertainPlaced || got.Balance == nil || got.FirstSentAt == nil || got.Resends != 1 {
+			t.Errorf("held without what a person needs: %+v", got)
+		}
+		o, _ := w.eiotclub.Order("h1")
+		ev := person("h1", order.CertainPlaced)
+		ev.SupplierOrderID = o.ID()
+		w.evidence(ev)
+		r := wait("h1", order.Fulfilled) // placed by the person's word, and then looked at
+		if len(r.ESIMs) != 1 || r.SupplierOrderID != o.ID() {
+			t.Errorf("fulfilled as %+v", r)
+		}
+	})
+	t.Run("not placed", func(t *testing.T) {
+		w.held("h2", wait)
+		w.evidence(person("h2", order.CertainNotPlaced))
+		if r := wait("h2", order.Rejected); r.Evidence != order.EvidencePerson || r.Reason != "ann: asked their support" {
+			t.Errorf("rejected as %+v", r)
+		}
+	})
+	t.Run("send again", func(t *testing.T) {
+		// Neither the call nor its one safe repeat is answered.
+		w.esimfly.Faults().MustAdd(fault.Rule{Kind: fault.StatusBefore, Path: "esims/order", Times: 2})
+		r := flyOrder("h3")
+		w.publish(r)
+		if got := wait("h3", order.Held); got.Certainty != order.CertainUnknown || w.bought(r) != 0 {
+			t.Errorf("held as %s, bought %d times", got.Certainty, w.bought(r))
+		}
+		ev := person("h3", order.CertainNotPlaced)
+		ev.Supplier, ev.SendAgain = order.ESIMFly, true
+		w.evidence(ev)
+		got := wait("h3", order.Fulfilled)
+		if got.SupplierOrderID == "" || got.Round != 1 || w.bought(r) != 1 {
+			t.Errorf("bought again as %+v", got)
+		}
+	})
+	t.Run("settled already", func(t *testing.T) {
+		w.evidence(person("h2", order.CertainPlaced))
+		if letter := w.dead(bus.StreamEvidence); letter.reason != wire.ReasonConflict {
+			t.Errorf("dead letter %+v, want a conflict", letter)
+		}
+	})
+	w.settled()
+}
