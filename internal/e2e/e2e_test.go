@@ -23,7 +23,7 @@ func TestBooksAgreeAfterEachWorkerWasKilled(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	s, err := e2e.NewStage(t.Context(), e2e.StageConfig{
 		Dir: t.TempDir(), Progress: func(what string) { t.Log(what) },
-		NotifyRetries: 30, Since: time.Duration(load.Windows+4) * 30 * time.Minute,
+		NotifyRetries: 100, Since: time.Duration(load.Windows+4) * 30 * time.Minute,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -70,6 +70,9 @@ type notifier struct {
 	wg    sync.WaitGroup
 }
 
+// retryPause is between two tries of one notification, for a receiver that is being restarted.
+const retryPause = 200 * time.Millisecond
+
 func newNotifier(s *Sim) *notifier {
 	n := &notifier{s: s, rng: rand.New(rand.NewPCG(s.cfg.Seed, 0x407e)), wake: make(chan struct{}, s.cfg.NotifyAtOnce)}
 	n.idle = sync.NewCond(&n.mu)
@@ -227,6 +230,7 @@ func (n *notifier) run() {
 			if accepted || try >= n.s.cfg.NotifyRetries || n.s.ctx.Err() != nil {
 				break
 			}
+			fault.Sleep(n.s.ctx, retryPause)
 		}
 		if n.s.cfg.NotifyDelay > 0 {
 			fault.Sleep(n.s.ctx, n.s.cfg.NotifyDelay)
