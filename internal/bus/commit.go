@@ -41,6 +41,7 @@ type Committer struct {
 	timer   *time.Timer // armed while there are flights
 	closed  bool
 	awake   atomic.Bool // a pump is about to run
+	pumping bool        // a pump is at work
 
 	perSingle time.Duration // what the server needs for a single message
 	measured  bool          // it was measured at least once
@@ -210,14 +211,17 @@ func (c *Committer) Close() {
 }
 
 // pump sends what waits. While a batch is in flight nothing else leaves: it
-// would only stand behind it on the server, and gathers better here.
+// would only stand behind it on the server, and gathers better here. One pump at
+// a time, so that messages leave in the order in which they came; who finds one
+// at work leaves the rest to it, since it looks again before it ends.
 func (c *Committer) pump() {
-	for {
-		c.mu.Lock()
-		if c.closed || c.batched || len(c.queue) == 0 {
-			c.mu.Unlock()
-			return
-		}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pumping {
+		return
+	}
+	c.pumping = true
+	for !c.closed && !c.batched && len(c.queue) > 0 {
 		var members []*commit
 		switch {
 		case c.worthBatch(len(c.queue)):
@@ -225,9 +229,9 @@ func (c *Committer) pump() {
 		case c.singles < 8 || c.singles < maxSingles && time.Duration(c.singles)*c.perSingle < ahead:
 			members = c.queue[:1:1]
 			c.queue = c.queue[1:]
-		default:
-			c.mu.Unlock()
-			return
+		}
+		if members == nil {
+			break
 		}
 		n := c.launch(members)
 		c.mu.Unlock()
@@ -236,7 +240,9 @@ func (c *Committer) pump() {
 		} else {
 			c.send(n, members)
 		}
+		c.mu.Lock()
 	}
+	c.pumping = false
 }
 
 // worthBatch says whether n messages are cheaper together; mu is held.
