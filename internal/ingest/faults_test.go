@@ -93,7 +93,7 @@ func TestSpoolTakesOverAndDrainsInOrder(t *testing.T) {
 			got := strings.Join(r.ids(), " ")
 			want := "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 after"
 			if strings.TrimPrefix(got, "before ") != want {
-				t.Errorf("stored: %s", got)
+				t.Errorf("stored: %s\n%s", got, r.logs)
 			}
 			r.until("files removed", func() bool { f, _ := filepath.Glob(filepath.Join(dir, "*"+spoolExt)); return len(f) == 0 })
 		})
