@@ -209,7 +209,7 @@ func (s *orderStage) floor(ctx context.Context, n int) (float64, error) {
 		if err != nil {
 			return err
 		}
-		if revision, err = kv.Update(ctx, r.OrderID, answer, revision); err != nil {
+		if _, err := kv.Update(ctx, r.OrderID, answer, revision); err != nil {
 			return err
 		}
 		if _, err := s.bus.JS.Publish(ctx, "bench."+r.OrderID, answer, jetstream.WithMsgID(r.OrderID)); err != nil {

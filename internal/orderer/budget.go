@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/simline/simline/internal/bus"
 )
 
 // kv is what budgets need of a bucket.
@@ -130,8 +132,7 @@ func (b *budget) write(ctx context.Context, v budgetValue, revision uint64) erro
 	} else {
 		_, err = b.kv.Update(ctx, b.key, data, revision)
 	}
-	var api *jetstream.APIError
-	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+	if bus.IsConflict(err) {
 		return jetstream.ErrKeyExists
 	}
 	if err != nil {

@@ -119,7 +119,6 @@ type run struct {
 	history []order.Record
 	sends   []send
 	misses  int // "not found" heard late enough since the last call
-	rounds  map[int]bool
 }
 
 // send is one purchase call, as the engine could know it.

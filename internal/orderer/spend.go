@@ -89,12 +89,10 @@ func (w *Worker) spend(ctx context.Context, key string, amount, limit decimal.De
 		} else {
 			_, err = w.budgets.Update(ctx, key, data, revision)
 		}
-		var api *jetstream.APIError
 		switch {
 		case err == nil:
 			return true, nil
-		case errors.Is(err, jetstream.ErrKeyExists):
-		case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
+		case bus.IsConflict(err):
 		default:
 			return false, fmt.Errorf("daily spend %s: %w", key, err)
 		}
