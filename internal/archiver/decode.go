@@ -105,8 +105,14 @@ func decodeWebhook(m record, epoch, now time.Time) (warehouse.Webhook, error) {
 		return warehouse.Webhook{}, &wire.Error{Reason: wire.ReasonMismatch, Text: "subject is not webhooks.v1.<supplier>.<account>.<event>"}
 	}
 	n, _ := eiotclub.ParseNotification(env.Data) // what could be read of it
+	// By the supplier's own id, whatever it was published under: a repeat of years
+	// later is the same notification.
+	id := firstOf(m.messageID, env.ID)
+	if n.ID != "" {
+		id = tokens[2] + ":" + tokens[3] + ":" + n.ID
+	}
 	w := warehouse.Webhook{
-		EventKey: m.key(epoch, now, env.Data), MessageID: firstOf(m.messageID, env.ID),
+		EventKey: m.key(epoch, now, env.Data), MessageID: id,
 		Supplier: tokens[2], Account: tokens[3], Event: tokens[4],
 		NotificationID: n.ID, SentAt: n.Timestamp, ReceivedAt: env.Time, ICCID: n.ICCID, EID: n.EID,
 		AlertType: uint8(max(0, min(n.AlertType, 255))), AlertValue: n.AlertValue,

@@ -137,7 +137,7 @@ func TestEventMarts(t *testing.T) {
 			"2026-01-16 Refund 1 1 1 1", "2026-01-15 SubPkgList 1 2 2 0"}},
 		{"a card's timeline", "event_time, source, what, order_id, amount, bytes FROM mart.card_timeline WHERE card = '8988a' ORDER BY event_time, source", []string{
 			"2026-01-15 10:00:00.000 usage 23410  0 1000", "2026-01-15 10:00:01.000 notification SubPkgList a 0 0", "2026-01-15 10:00:01.000 order intent a 0 0",
-			"2026-01-15 10:00:02.000 order placed a 1.25 0", "2026-01-15 10:00:04.000 order fulfilled a 1.25 0"}},
+			"2026-01-15 10:00:02.000 order placed a 1.25 0", "2026-01-15 10:00:04.000 order fulfilled a 0 0"}},
 		{"margin", "event_date, card, currency, orders, cost, refunded, bytes FROM mart.margin_by_card_daily ORDER BY card, event_date, currency", []string{
 			"2026-01-15 8901 EUR 1 3.333334 0 0", "2026-01-15 8902 EUR 0 3.333333 0 0", "2026-01-15 8903 EUR 0 3.333333 0 0",
 			"2026-01-15 8988a  0 0 0 1000", "2026-01-15 8988a USD 1 1.25 0 0", "2026-01-15 8988b USD 1 1.25 0 0", "2026-01-16 8988b USD 0 0 1 0"}},

@@ -1,5 +1,7 @@
 -- All that happened to one card: WHERE card = '…' ORDER BY event_time. Events
--- and notifications once each, usage by the hour and network.
+-- and notifications once each, usage by the hour and network. An order's cost
+-- stands once, with the event that first told it, split among its cards so that
+-- the sum is exact; a refund is negative: SUM(amount) by currency is what was paid.
 -- +goose NO TRANSACTION
 -- +goose Up
 CREATE OR REPLACE VIEW mart.card_timeline
@@ -12,8 +14,8 @@ CREATE OR REPLACE VIEW mart.card_timeline
     what       String                 COMMENT 'The state that the order reached, the notification''s event, or the network used',
     order_id   String                 COMMENT 'Upstream''s order id, where there is one',
     reference  String                 COMMENT 'The supplier''s order id, the notification''s id, or empty',
-    amount     Decimal(18, 6)         COMMENT 'What the order cost or the refund gave back, where it was said',
-    currency   LowCardinality(String) COMMENT 'Currency of amount; empty for a refund''s notification (the account''s) and for usage',
+    amount     Decimal(18, 6)         COMMENT 'What the card''s part of the order cost, once per order; negative: what a refund gave back; else 0',
+    currency   LowCardinality(String) COMMENT 'Currency of amount; empty where no amount was said, and for a refund of an order that is not ours',
     bytes      UInt64                 COMMENT 'Bytes used; 0 for other sources'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
@@ -21,29 +23,42 @@ COMMENT 'Orders, notifications and usage of one card in one view'
 AS
 SELECT toDateTime64(any(o.at), 3, 'UTC') AS event_time, toDate(event_time) AS event_date, o.card AS card, any(o.account) AS account,
        'order' AS source, any(o.state) AS what, any(o.order_id) AS order_id, any(o.supplier_order_id) AS reference,
-       any(o.total_amount) AS amount, any(o.total_currency) AS currency, toUInt64(0) AS bytes
+       any(o.part) AS amount, any(o.unit) AS currency, toUInt64(0) AS bytes
 FROM
 (
-    SELECT epoch, sequence, at, account, toString(state) AS state, order_id, supplier_order_id, total_amount, total_currency,
-           arrayJoin(if(empty(iccids), [eid], iccids)) AS card
-    FROM simline.order_events
+    SELECT e.epoch AS epoch, e.sequence AS sequence, e.at AS at, e.account AS account, toString(e.state) AS state, e.order_id AS order_id,
+           e.supplier_order_id AS supplier_order_id, if(empty(e.iccids), [e.eid], e.iccids) AS on_cards,
+           arrayJoin(arrayEnumerate(on_cards)) AS i, on_cards[i] AS card,
+           (e.epoch, e.sequence) = t.first AS tells, toDecimal64(e.total_amount / length(on_cards), 6) AS share,
+           if(tells, if(i = 1, e.total_amount - share * toDecimal64(length(on_cards) - 1, 0), share), toDecimal64(0, 6)) AS part,
+           if(tells, toString(e.total_currency), '') AS unit
+    FROM simline.order_events AS e
+    LEFT JOIN
+    (
+        SELECT order_id, min((epoch, sequence)) AS first FROM simline.order_events WHERE total_currency != '' GROUP BY order_id
+    ) AS t ON t.order_id = e.order_id
 ) AS o
 WHERE o.card != ''
 GROUP BY o.epoch, o.sequence, o.card
 UNION ALL
 SELECT toDateTime64(min(n.received_at), 3, 'UTC') AS event_time, toDate(event_time) AS event_date, n.card AS card, any(n.account) AS account,
        'notification' AS source, any(n.event) AS what, any(n.order_id) AS order_id, any(n.notification_id) AS reference,
-       any(n.refund_amount) AS amount, toLowCardinality('') AS currency, toUInt64(0) AS bytes
+       toDecimal64(-any(n.refund), 6) AS amount, any(c.currency) AS currency, toUInt64(0) AS bytes
 FROM
 (
-    SELECT message_id, received_at, account, toString(event) AS event, notification_id, refund_amount,
-           arrayJoin(arrayZip(cards, arrayResize(order_ids, length(cards), ''))) AS one, one.1 AS card, one.2 AS order_id
+    SELECT message_id, received_at, account, toString(event) AS event, notification_id,
+           arrayJoin(arrayEnumerate(cards)) AS i, cards[i] AS card, order_ids[i] AS order_id,
+           if(i = 1, refund_amount, toDecimal64(0, 6)) AS refund
     FROM simline.webhooks
 ) AS n
+LEFT JOIN
+(
+    SELECT order_id, any(toString(total_currency)) AS currency FROM simline.order_events WHERE total_currency != '' GROUP BY order_id
+) AS c ON c.order_id = n.order_id AND n.refund != 0
 WHERE n.card != ''
 GROUP BY n.message_id, n.card, n.order_id
 UNION ALL
 SELECT toDateTime64(u.event_hour, 3, 'UTC') AS event_time, u.event_date AS event_date, u.iccid AS card, u.account AS account,
        'usage' AS source, toString(u.mccmnc) AS what, '' AS order_id, '' AS reference,
-       toDecimal64(0, 6) AS amount, toLowCardinality('') AS currency, u.bytes AS bytes
+       toDecimal64(0, 6) AS amount, '' AS currency, u.bytes AS bytes
 FROM mart.usage_hourly AS u;
