@@ -30,9 +30,21 @@ type rig struct {
 
 func start(t *testing.T) *rig {
 	t.Helper()
-	db, dsn := warehousetest.OpenDSN(t)
+	return startOn(t, warehousetest.DSN(t))
+}
+
+// startOn takes an engine that the test may kill.
+func startOn(t *testing.T, dsn string) *rig {
+	t.Helper()
+	if err := warehouse.Migrate(t.Context(), dsn, nil); err != nil {
+		t.Fatal(err)
+	}
+	db, err := warehouse.Open(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
 	r := &rig{t: t, nats: bustest.Start(t, bustest.Options{}), db: db}
-	var err error
 	r.bus, err = bus.Connect(bus.Config{URL: r.nats.Gated(), Name: "archiver"})
 	if err != nil {
 		t.Fatal(err)
@@ -46,10 +58,12 @@ func start(t *testing.T) *rig {
 }
 
 // run archives until the returned function is called.
-func (r *rig) run(cfg Config) (stop func()) {
+func (r *rig) run(cfg Config) (stop func()) { return r.runAs(cfg, "test") }
+
+func (r *rig) runAs(cfg Config, owner string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	log := slog.New(slog.NewTextHandler(testWriter{r.t}, nil))
-	w := New(cfg, Deps{Bus: r.bus, Warehouse: r.db, Log: log, Metrics: prometheus.NewRegistry(), Owner: "test", Work: context.Background()})
+	w := New(cfg, Deps{Bus: r.bus, Warehouse: r.db, Log: log, Metrics: prometheus.NewRegistry(), Owner: owner, Work: context.Background()})
 	done := make(chan struct{})
 	go func() { defer close(done); _ = w.Run(ctx) }()
 	return func() { cancel(); <-done }
@@ -86,30 +100,51 @@ func (r *rig) publishEvent(subject, typ, id string, data any) uint64 {
 	return r.publish(subject, id, b)
 }
 
-func (r *rig) number(query string) (n uint64) {
+func (r *rig) try(query string) (n uint64, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	err = r.db.Conn().QueryRow(ctx, query).Scan(&n)
+	return n, err
+}
+
+func (r *rig) number(query string) uint64 {
 	r.t.Helper()
-	if err := r.db.Conn().QueryRow(context.Background(), query).Scan(&n); err != nil {
+	n, err := r.try(query)
+	if err != nil {
 		r.t.Fatalf("%s: %v", query, err)
 	}
 	return n
 }
 
+// patiently waits until ok.
+func (r *rig) patiently(ok func() bool) {
+	r.t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			r.t.Fatal("not in time")
+		}
+	}
+}
+
 // eventually waits until the query's number is as wanted.
 func (r *rig) eventually(query string, want uint64) {
 	r.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		got := r.number(query)
-		if got == want {
-			return
+	var got uint64
+	defer func() {
+		if got != want {
+			r.t.Errorf("%s: %d, want %d", query, got, want)
 		}
-		if time.Now().After(deadline) {
-			r.t.Fatalf("%s: %d, want %d", query, got, want)
-		}
-		<-tick.C
-	}
+	}()
+	r.patiently(func() bool {
+		n, err := r.try(query)
+		got = n
+		return err == nil && n == want
+	})
 }
 
 func record1(i int, state order.State) order.Record {

@@ -101,6 +101,15 @@ type reader struct {
 	back      *record
 }
 
+// unread makes next return rec again.
+func (r *reader) unread(rec record) { r.back = &rec }
+
+// source is what nextBatch reads from.
+type source interface {
+	next(wait time.Duration) (record, error)
+	unread(rec record)
+}
+
 // next waits at most so long for a message; nats.ErrTimeout says that none came.
 func (r *reader) next(wait time.Duration) (record, error) {
 	if r.back != nil {
@@ -126,7 +135,7 @@ func (r *reader) next(wait time.Duration) (record, error) {
 // nextBatch gathers until the batch is full, its first message has waited long
 // enough, the next belongs to another partition, one cannot be read, or the
 // reading breaks.
-func (l *line[R]) nextBatch(r *reader, epoch time.Time) (batch[R], error) {
+func (l *line[R]) nextBatch(r source, epoch time.Time) (batch[R], error) {
 	b := batch[R]{epoch: epoch}
 	var until time.Time
 	for len(b.rows) < l.cfg.MaxRows && b.bytes < l.cfg.MaxBytes {
@@ -145,7 +154,7 @@ func (l *line[R]) nextBatch(r *reader, epoch time.Time) (batch[R], error) {
 		case len(b.rows) == 0:
 			b.first, b.oldest, until = rec.sequence, rec.publishedAt, time.Now().Add(l.cfg.MaxDelay)
 		case rec.sequence/warehouse.EventPartition != b.first/warehouse.EventPartition:
-			r.back = &rec
+			r.unread(rec)
 			return b, nil
 		}
 		b.ack = rec.ack
