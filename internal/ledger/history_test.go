@@ -95,18 +95,18 @@ func TestHistoriesUnderConcurrentWritersAreThoseOfARegister(t *testing.T) {
 	const seed = 7
 	s := bustest.Start(t, bustest.Options{})
 	s.Provision(bus.DefaultSettings())
-	const writers, steps, orders = 5, 60, 3
+	const writers, steps, orders = 5, 40, 3
 	begin := time.Now()
 	var mu sync.Mutex
 	var history []porcupine.Operation
 	var wg sync.WaitGroup
-	done := make(chan struct{})
+	_ = s.Gated()
 	for client := range writers {
 		url := s.URL()
 		if client < 3 {
 			url = s.Gated() // these lose their connection now and then
 		}
-		l := newLedger(t, s.Connect(url))
+		l, eyes := newLedger(t, s.Connect(url)), newLedger(t, s.Connect(s.URL()))
 		rng := rand.New(rand.NewPCG(seed, uint64(client)))
 		wg.Go(func() {
 			for step := range steps {
@@ -122,7 +122,7 @@ func TestHistoriesUnderConcurrentWritersAreThoseOfARegister(t *testing.T) {
 				}
 				at := time.Since(begin)
 				ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
-				cur, _, err := l.Get(ctx, id)
+				cur, _, err := eyes.Get(ctx, id)
 				cancel()
 				if err != nil {
 					continue // a read that was not answered says nothing
@@ -134,6 +134,10 @@ func TestHistoriesUnderConcurrentWritersAreThoseOfARegister(t *testing.T) {
 					cur = ledger.Entry{}
 				}
 				in := ledgerInput{id: id, from: cur.Seq, token: next.Reason}
+				if client < 3 && rng.IntN(6) == 0 {
+					s.Pause()
+					time.AfterFunc(60*time.Millisecond, s.Resume)
+				}
 				at = time.Since(begin)
 				ctx, cancel = context.WithTimeout(context.Background(), 40*time.Millisecond)
 				e, err := l.Append(ctx, cur, next)
@@ -149,21 +153,8 @@ func TestHistoriesUnderConcurrentWritersAreThoseOfARegister(t *testing.T) {
 			}
 		})
 	}
-	go func() { wg.Wait(); close(done) }()
-	for pauses := 0; ; pauses++ {
-		select {
-		case <-done:
-			s.Resume()
-		case <-time.After(25 * time.Millisecond):
-			if pauses%4 < 2 {
-				s.Pause()
-			} else {
-				s.Resume()
-			}
-			continue
-		}
-		break
-	}
+	wg.Wait()
+	s.Resume()
 	unknown := 0
 	for _, op := range history {
 		if op.Output.(ledgerOutput).result == "unknown" {
