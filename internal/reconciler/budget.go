@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/supplier"
 )
 
@@ -73,7 +74,7 @@ func (b *Budget) Take(ctx context.Context) error {
 		switch {
 		case err == nil:
 			return nil
-		case !errors.Is(err, jetstream.ErrKeyExists) && !errors.Is(err, jetstream.ErrKeyRevisionMismatch):
+		case !bus.IsConflict(err):
 			return fmt.Errorf("call budget %s: %w", b.Key, err)
 		}
 	}

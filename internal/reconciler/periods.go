@@ -93,7 +93,7 @@ func (k kvPeriods) Save(ctx context.Context, job string, p Progress, revision ui
 	if now, rev, loadErr := k.Load(ctx, job); loadErr == nil && now.Writer == p.Writer {
 		return rev, nil
 	}
-	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+	if bus.IsConflict(err) {
 		return 0, fmt.Errorf("%s: %w", job, ErrMoved)
 	}
 	return 0, fmt.Errorf("progress of %s: %w", job, err)

@@ -105,7 +105,7 @@ func (r *rig) newWorker(b *bus.Bus, change func(*Config)) *Worker {
 		change(&cfg)
 	}
 	w, err := New(r.ctx, cfg, Deps{Bus: b, Log: service.NewLogger(r.t.Output(), "text", "info"), Metrics: prometheus.NewRegistry(),
-		Work: r.ctx, Now: r.clock, Accounts: []Account{r.account()}})
+		Work: r.ctx, Now: r.clock, Accounts: []Account{r.account()}, AskAgain: time.Millisecond})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -262,4 +262,20 @@ func deadReasons(r *rig) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// counting counts the calls for lists.
+type counting struct {
+	PackageLists
+	count map[string]int
+}
+
+func (c counting) OrderDetails(ctx context.Context, ids []string, state, page, size int) ([]eiotclub.Order, error) {
+	c.count["details"]++
+	return c.PackageLists.OrderDetails(ctx, ids, state, page, size)
+}
+
+func (c counting) PackageRecords(ctx context.Context, iccid string, f eiotclub.RecordFilter) ([]eiotclub.Order, int, error) {
+	c.count["records"]++
+	return c.PackageLists.PackageRecords(ctx, iccid, f)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/wire"
 )
 
@@ -222,7 +223,7 @@ func (s *Sitting) write(ctx context.Context, e Entry, revision uint64) error {
 	if !s.dry {
 		var err error
 		revision, err = s.book.store(ctx, e, revision)
-		if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		if bus.IsConflict(err) {
 			return nil
 		}
 		if err != nil {

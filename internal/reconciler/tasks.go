@@ -53,7 +53,7 @@ func (j *Tasks) Track(ctx context.Context, msg jetstream.Msg) bus.Verdict {
 		return bus.Dead(wire.ReasonUnknownAccount, fmt.Errorf("no account %q of %s is configured that has tasks", t.Account, t.Supplier))
 	}
 	_, err = j.KV.Create(ctx, taskKey(t), raw(tracked{Task: t, Since: j.Now().UTC()}))
-	if err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+	if err != nil && !bus.IsConflict(err) {
 		return bus.Again(5 * time.Second)
 	}
 	// If we die here: the announcement comes again and finds its task tracked.

@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -33,7 +34,14 @@ type Deps struct {
 	Now func() time.Time
 	// Accounts to ask, instead of those of the configuration; for tests.
 	Accounts []Account
+	// AskAgain is the pause before a question that got no answer is asked again;
+	// 0 is half a second.
+	AskAgain time.Duration
 }
+
+// askTries is how often a question is asked in a row before its pass is given up
+// for now.
+const askTries = 4
 
 // Worker runs the jobs.
 type Worker struct {
@@ -69,10 +77,12 @@ func New(ctx context.Context, cfg Config, d Deps) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", bus.BucketBudgets, err)
 	}
+	accounts = slices.Clone(accounts)
 	for i, a := range accounts {
 		if rules, ok := esimfly.Rules(order.ProductESIM); ok && a.Supplier == order.ESIMFly && a.Statuses != nil {
 			accounts[i].Statuses = frugal{a.Statuses, &Budget{KV: budgets, Key: BudgetKey(a.Supplier, a.Name), Limit: rules.RateLimit, Window: rules.RateWindow, Now: d.Now}}
 		}
+		accounts[i] = patient(accounts[i], patience{askTries, cmp.Or(d.AskAgain, 500*time.Millisecond)})
 	}
 	periods, err := openPeriods(ctx, d.Bus)
 	if err != nil {
