@@ -18,14 +18,48 @@ var lpaCode = regexp.MustCompile(`(?i)LPA:[^"\\\s]*`)
 
 const redacted = "[left out]"
 
-// mayHoldSecret is a cheap look that lets most messages pass as they are.
+// mayHoldSecret is a cheap look that lets most messages pass as they are: does
+// any of the names, the beginning of an activation code, or an escape that could
+// spell them stand in b?
 func mayHoldSecret(b []byte) bool {
-	for _, word := range []string{"ctivation", "ACTIVATION", "qr", "QR", "Qr", "pple", "APPLE", "lpa", "LPA", "Lpa", "smdp", "smDp", "SMDP", "SmDp", "sm_dp", "atching", "onfirmation", `\u`} {
-		if bytes.Contains(b, []byte(word)) {
-			return true
+	for i, c := range b {
+		switch c | 0x20 {
+		case 'a':
+			if folds(b[i:], "activation") || folds(b[i:], "apple") {
+				return true
+			}
+		case 'q':
+			if folds(b[i:], "qr") {
+				return true
+			}
+		case 'l':
+			if folds(b[i:], "lpa") {
+				return true
+			}
+		case 's':
+			if folds(b[i:], "smdp") || folds(b[i:], "sm_dp") {
+				return true
+			}
+		case 'm':
+			if folds(b[i:], "matching") {
+				return true
+			}
+		case 'c':
+			if folds(b[i:], "confirmation") {
+				return true
+			}
+		case '\\' | 0x20:
+			if folds(b[i:], `\u`) {
+				return true
+			}
 		}
 	}
 	return false
+}
+
+// folds says whether b begins with word, in whatever case.
+func folds(b []byte, word string) bool {
+	return len(b) >= len(word) && strings.EqualFold(string(b[:len(word)]), word)
 }
 
 // redact returns raw without what installs an eSIM, at any depth and inside
