@@ -32,7 +32,7 @@ func (b *Bus) Acquire(ctx context.Context, key, owner string, ttl time.Duration)
 		return nil, fmt.Errorf("lease %s: %w", key, err)
 	}
 	l.seq, err = kv.Create(ctx, key, []byte(owner), jetstream.KeyTTL(ttl))
-	if errors.Is(err, jetstream.ErrKeyExists) {
+	if IsConflict(err) {
 		// Our own create whose answer was lost is ours all the same.
 		if e, getErr := kv.Get(ctx, key); getErr == nil && string(e.Value()) == owner {
 			l.seq = e.Revision()

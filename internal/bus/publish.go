@@ -29,6 +29,17 @@ var (
 	ErrConflict = errors.New("publish: another write came first")
 )
 
+// IsConflict says whether a write was refused because another came first, in any of
+// the ways in which that is said: a server alone and a cluster use different
+// codes, and what a bucket's methods return depends on which of them met it.
+func IsConflict(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) {
+		return true
+	}
+	return errors.Is(err, ErrConflict) || errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch)
+}
+
 // Ack is what the server said of a stored message.
 type Ack struct {
 	Stream    string
@@ -116,7 +127,7 @@ func plainAck(b []byte) (a Ack, ok bool) {
 }
 
 func apiError(subject string, e *jetstream.APIError) error {
-	if e.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+	if IsConflict(e) {
 		return fmt.Errorf("publish %s: %w: %s", subject, ErrConflict, e.Description)
 	}
 	return fmt.Errorf("publish %s: %w", subject, e)

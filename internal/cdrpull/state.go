@@ -169,7 +169,7 @@ func (s *states) put(ctx context.Context, key string, f fileState) error {
 	} else {
 		rev, err = s.kv.Update(ctx, key, b, f.revision)
 	}
-	if errors.Is(err, jetstream.ErrKeyExists) || isWrongSequence(err) {
+	if bus.IsConflict(err) {
 		return fmt.Errorf("state of %s: %w", key, errMoved)
 	}
 	if err != nil {
@@ -182,11 +182,6 @@ func (s *states) put(ctx context.Context, key string, f fileState) error {
 		s.copy[key] = f
 	}
 	return nil
-}
-
-func isWrongSequence(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }
 
 // remove forgets an entry.

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/shopspring/decimal"
 
+	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/order"
 )
 
