@@ -56,7 +56,12 @@ func (b *Business) Run(ctx context.Context, every time.Duration, n int) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for i := 0; n == 0 || i < n; i++ {
-		if err := b.Publish(ctx, b.request(i)); err != nil {
+		// What was begun when ctx ends is asked for whole, or nobody could say how many
+		// there are.
+		whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		err := b.Publish(whole, b.request(i))
+		cancel()
+		if err != nil {
 			return err
 		}
 		select {
