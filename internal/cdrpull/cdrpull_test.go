@@ -21,6 +21,7 @@ import (
 // The line, from a directory to the marts: two overlapping files, the second
 // with a bad row, a long session and a new record.
 func TestOverlapCountsOnce(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	long := record(5, 40, 500)
 	long.Start = at(-600)
@@ -61,6 +62,7 @@ func TestOverlapCountsOnce(t *testing.T) {
 }
 
 func TestAFileIsTakenOnlyWhole(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	whole := csv(record(1, 5, 100), record(2, 35, 200))
 	name := fileName(0, 60, 90)
@@ -83,6 +85,7 @@ func TestAFileIsTakenOnlyWhole(t *testing.T) {
 // A last row without a line end may be whole or cut in its last field: it counts
 // after a long while, and what it became later replaces it.
 func TestLastRowWithoutLineEnd(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	rec := record(2, 35, 200)
 	rec.MCCMNC = "310260"
@@ -114,6 +117,7 @@ func TestLastRowWithoutLineEnd(t *testing.T) {
 }
 
 func TestTooManyBadRowsHoldTheFile(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	rows := csv(record(1, 5, 100), record(2, 35, 200), record(3, 36, 1)) + "garbage\n"
 	name := fileName(0, 60, 90)
@@ -144,6 +148,7 @@ func TestTooManyBadRowsHoldTheFile(t *testing.T) {
 }
 
 func TestForeignFilesAreLeftAndListed(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	foreign := strings.Replace(fileName(0, 60, 90), "10001", "20002", 1)
 	r.write(foreign, csv(record(1, 5, 100)))
@@ -165,6 +170,7 @@ func TestForeignFilesAreLeftAndListed(t *testing.T) {
 }
 
 func TestGaps(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.write(fileName(0, 60, 90), csv(record(1, 5, 100)))
 	r.write(fileName(120, 180, 210), csv(record(2, 130, 100)))
@@ -265,6 +271,7 @@ func TestAfterLoad(t *testing.T) {
 }
 
 func TestTwoReplicasShareTheWork(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	var want uint64
 	id := int64(0)
@@ -293,6 +300,7 @@ func TestTwoReplicasShareTheWork(t *testing.T) {
 }
 
 func TestDeadLetters(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	w := r.worker(r.config())
 	r.start(w)

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/simline/simline/internal/bus"
 )
 
@@ -26,7 +28,9 @@ type claim struct {
 // claim takes key until release. The context it returns ends when the claim is
 // lost: whoever is paused for longer than claimTTL must not go on.
 func (w *Worker) claim(ctx context.Context, key string) (*claim, context.Context, error) {
-	lease, err := w.bus.Acquire(ctx, key, w.id, claimTTL)
+	// An owner of its own for each claim: a lease is granted again to its owner,
+	// and two goroutines of one replica are as apart as two replicas.
+	lease, err := w.bus.Acquire(ctx, key, w.id+"/"+uuid.NewString(), claimTTL)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -31,6 +31,7 @@ type directory struct {
 	dir      *ftpdir.Dir
 	accounts map[string]account // by number
 	looks    map[string]look    // by file name
+	unsure   map[string]bool    // files whose message may not have been stored
 	claim    *claim             // held while we list it
 	held     context.Context
 
@@ -60,7 +61,7 @@ type Report struct {
 }
 
 func newDirectory(a account) *directory {
-	return &directory{url: a.url, dir: a.dir, accounts: map[string]account{}, looks: map[string]look{}}
+	return &directory{url: a.url, dir: a.dir, accounts: map[string]account{}, looks: map[string]look{}, unsure: map[string]bool{}}
 }
 
 // String is the directory without its password.
@@ -113,7 +114,7 @@ func (w *Worker) poll(ctx context.Context, d *directory) (waiting bool, err erro
 			continue
 		}
 		st := w.states.seen(fileKey(a.name, e.Name))
-		if same(st, e) && w.settled(st, now, idle) {
+		if same(st, e) && w.settled(st, now, idle) && !d.unsure[e.Name] {
 			continue
 		}
 		l := look{size: e.Size, modified: e.Modified, since: now}
@@ -130,9 +131,11 @@ func (w *Worker) poll(ctx context.Context, d *directory) (waiting bool, err erro
 			waiting = true
 			continue
 		}
+		d.unsure[e.Name] = true
 		if err := w.announce(ctx, a, name, e, st); err != nil {
 			return false, err
 		}
+		delete(d.unsure, e.Name)
 		delete(looks, e.Name)
 		rep.Queued++
 	}

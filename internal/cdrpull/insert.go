@@ -3,6 +3,8 @@ package cdrpull
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -57,6 +59,11 @@ func (w *Worker) insert(ctx context.Context, rec *warehouse.File, s *staged) err
 	if err != nil {
 		return err
 	}
+	// Again, now that the rows are in: should somebody have sealed a day meanwhile,
+	// which the claim is there to prevent, its sums lack them.
+	if err := w.db.OpenDays(ctx, rec.Account, slices.Collect(maps.Keys(opened))); err != nil {
+		return err
+	}
 	return w.noteLost(ctx, b, s)
 }
 
@@ -104,6 +111,12 @@ func (w *Worker) write(ctx context.Context, b warehouse.Batch, sha string, part 
 	if err := w.db.InsertCDR(ctx, b, out.fresh); err != nil {
 		return err
 	}
+	for i, r := range out.repairs {
+		repair := warehouse.Batch{Account: b.Account, File: r.File, Version: r.Version, Token: token(fmt.Sprintf("repair-%d-%d", i, r.Row.ID), 1, sum)}
+		if err := w.db.InsertCDR(ctx, repair, []cdr.Row{r.Row}); err != nil {
+			return err
+		}
+	}
 	sum = 0
 	for _, id := range out.confirmed {
 		sum = sum*31 + uint64(id)
@@ -131,8 +144,8 @@ func (w *Worker) noteLost(ctx context.Context, b warehouse.Batch, s *staged) err
 		}
 		var conflicts []warehouse.Conflict
 		for j := range rows {
-			if kept, ok := live[rows[j].ID]; ok && kept.Row.Hash != rows[j].Hash {
-				conflicts = append(conflicts, warehouse.Conflict{Kept: kept, Lost: warehouse.Versioned{Row: rows[j], File: b.File, Version: b.Version}})
+			if alive := live[rows[j].ID]; len(alive) > 0 && alive[0].Row.Hash != rows[j].Hash {
+				conflicts = append(conflicts, warehouse.Conflict{Kept: alive[0], Lost: warehouse.Versioned{Row: rows[j], File: b.File, Version: b.Version}})
 			}
 		}
 		token := fmt.Sprintf("lost-%s-%s-%.32s-%d-%d", b.Account, b.File, s.sha256, b.Version, i)

@@ -17,10 +17,16 @@ type knownRows struct {
 type knownSlot struct {
 	id   int64
 	hash uint64
-	// 0: free. Else place in versions + 1, shifted left by one; the lowest bit
-	// says that the key was a tombstone's.
+	// 0: free. Else place in versions + 1, shifted left by two; bit 1: there was
+	// more than one version; bit 0: the highest is a tombstone.
 	mark uint32
 }
+
+const (
+	markDeleted = 1 << iota
+	markMany
+	markShift = iota
+)
 
 // newKnownRows makes room for n records.
 func newKnownRows(n int64) *knownRows {
@@ -34,33 +40,54 @@ func newKnownRows(n int64) *knownRows {
 // put books one stored version: the highest counts, and of two equal ones the
 // one that is not a tombstone.
 func (k *knownRows) put(s warehouse.Stored) {
-	if k.n*4 >= len(k.slots)*3 {
-		k.grow()
-	}
-	mark := (k.place(s.Version) + 1) << 1
+	mark := (k.place(s.Version) + 1) << markShift
 	if s.Deleted {
-		mark |= 1
+		mark |= markDeleted
 	}
-	slot := k.find(s.ID)
+	slot := k.slot(s.ID)
 	if slot.mark == 0 {
 		*slot = knownSlot{id: s.ID, hash: s.Hash, mark: mark}
 		k.n++
 		return
 	}
-	have := k.versions[slot.mark>>1-1]
-	if s.Version > have || s.Version == have && slot.mark&1 == 1 && !s.Deleted {
+	have := k.versions[slot.mark>>markShift-1]
+	if s.Version == have && s.Hash == slot.hash && slot.mark&markDeleted == mark&markDeleted {
+		return // the same row once more, not merged yet
+	}
+	if s.Version > have || s.Version == have && slot.mark&markDeleted != 0 && !s.Deleted {
 		slot.hash, slot.mark = s.Hash, mark
 	}
+	slot.mark |= markMany
 }
 
-// get returns the version of id that counts. A record of which only tombstones
-// are left is not there.
-func (k *knownRows) get(id int64) (hash uint64, version int64, ok bool) {
-	slot := k.find(id)
-	if slot.mark == 0 || slot.mark&1 == 1 {
-		return 0, 0, false
+// own books a row of the file that is being loaded: from now on other rows of
+// that file are measured against it.
+func (k *knownRows) own(id int64, hash uint64, version int64) {
+	mark := (k.place(version) + 1) << markShift
+	slot := k.slot(id)
+	if slot.mark == 0 {
+		k.n++
 	}
-	return slot.hash, k.versions[slot.mark>>1-1], true
+	*slot = knownSlot{id: id, hash: hash, mark: mark}
+}
+
+// get returns the version of id that counts, as far as one can tell here. sure
+// is false if there was more than one: they may lie under different keys, of
+// which a crash may have left more than one alive.
+func (k *knownRows) get(id int64) (hash uint64, version int64, ok, sure bool) {
+	slot := k.find(id)
+	if slot.mark == 0 {
+		return 0, 0, false, true
+	}
+	return slot.hash, k.versions[slot.mark>>markShift-1], slot.mark&markDeleted == 0, slot.mark&markMany == 0
+}
+
+// slot is find, with room for one more.
+func (k *knownRows) slot(id int64) *knownSlot {
+	if k.n*4 >= len(k.slots)*3 {
+		k.grow()
+	}
+	return k.find(id)
 }
 
 // find is the slot of id, or the free one where it belongs.

@@ -256,7 +256,7 @@ func (f *sifter) compare(rows []cdr.Row, v *Verdict) {
 		if warehouse.Class(r.ID, f.of) != f.class {
 			continue
 		}
-		hash, version, ok := f.known.get(r.ID)
+		hash, version, ok, _ := f.known.get(r.ID)
 		switch {
 		case !ok:
 			v.Missing++

@@ -8,6 +8,7 @@ import (
 
 // Read again after a fix, verify, and list: what a person does.
 func TestOperator(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	w := r.worker(r.config())
 	r.start(w)

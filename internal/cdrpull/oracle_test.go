@@ -268,6 +268,7 @@ func drawRow(rt *rapid.T, id int64) cdr.Record {
 // A small file is cut at each byte, loaded if it counts as whole, and then comes
 // whole under the same name: it ends whole, every time.
 func TestCutAtEachByteEndsWhole(t *testing.T) {
+	t.Parallel()
 	db := warehousetest.Open(t)
 	relaxed(t, db)
 	w := bare(t, db, defaultTuning)
@@ -318,6 +319,7 @@ func TestCutAtEachByteEndsWhole(t *testing.T) {
 // Rows of one file that share an id but not their content: one counts, the same
 // one however often the file is read, and the others are kept as conflicts.
 func TestSameIDTwiceInAFile(t *testing.T) {
+	t.Parallel()
 	db := warehousetest.Open(t)
 	relaxed(t, db)
 	for _, block := range []int{100, 2} {
@@ -356,6 +358,7 @@ func TestSameIDTwiceInAFile(t *testing.T) {
 // Two replicas that load overlapping files at the same moment, without the claim
 // that keeps them apart: rows that agree still count once.
 func TestRaceWithoutTheClaim(t *testing.T) {
+	t.Parallel()
 	db := warehousetest.Open(t)
 	relaxed(t, db)
 	rng := rand.New(rand.NewPCG(1, 2))

@@ -18,6 +18,7 @@ import (
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/bus/bustest"
 	"github.com/simline/simline/internal/cdr"
+	"github.com/simline/simline/internal/devstack/chd"
 	"github.com/simline/simline/internal/service"
 	simftp "github.com/simline/simline/internal/sim/ftp"
 	"github.com/simline/simline/internal/warehouse"
@@ -39,8 +40,20 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{t: t}
-	r.db, r.dsn = warehousetest.OpenDSN(t)
+	r, _ := newRigWithEngine(t)
+	return r
+}
+
+// newRigWithEngine also gives the engine, to be killed.
+func newRigWithEngine(t testing.TB) (*rig, *chd.Server) {
+	t.Helper()
+	engine := warehousetest.Migrated(t)
+	r := &rig{t: t, dsn: engine.DSN()}
+	var err error
+	if r.db, err = warehouse.Open(r.dsn); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.db.Close() })
 	r.nats, r.bus = bustest.Provisioned(t, bustest.Options{})
 	r.ftp = simftp.New(simftp.Config{Root: t.TempDir()})
 	url, err := r.ftp.Start("127.0.0.1:0")
@@ -49,7 +62,7 @@ func newRig(t testing.TB) *rig {
 	}
 	t.Cleanup(r.ftp.Close)
 	r.url, r.dir = url, r.ftp.Path()
-	return r
+	return r, engine
 }
 
 // config is a quick one for account default, number 10001.

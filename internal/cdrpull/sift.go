@@ -31,7 +31,8 @@ type sifted struct {
 	fresh     []cdr.Row // to insert, sorted; tombstones among them
 	confirmed []int64   // ids that are there unchanged from an earlier generation
 	conflicts []warehouse.Conflict
-	moved     []time.Time // days that lose a record to another day
+	repairs   []warehouse.Versioned // tombstones of other versions than this file's
+	moved     []time.Time           // days that lose a record
 	known     int64
 	added     int64 // fresh without its tombstones
 	disagreed int64
@@ -116,14 +117,17 @@ func (f *sifter) idBlocks() func() ([]int64, error) {
 func (f *sifter) sift(ctx context.Context, rows []cdr.Row) (sifted, error) {
 	var out sifted
 	fresh := rows[:0]
-	var differ []cdr.Row
+	var doubtful []cdr.Row
 	for i := range rows {
 		r := &rows[i]
 		if f.of > 1 && warehouse.Class(r.ID, f.of) != f.class {
 			continue
 		}
-		hash, version, ok := f.known.get(r.ID)
+		hash, version, ok, sure := f.known.get(r.ID)
 		switch {
+		case !sure:
+			f.book(r)
+			doubtful = append(doubtful, *r)
 		case !ok:
 			f.book(r)
 			fresh = append(fresh, *r)
@@ -131,26 +135,22 @@ func (f *sifter) sift(ctx context.Context, rows []cdr.Row) (sifted, error) {
 			out.known++
 			if version < f.batch.Version {
 				out.confirmed = append(out.confirmed, r.ID)
-				// Booked as ours, so that another row of this file with the same
-				// id is measured against it.
 				f.book(r)
 			}
-		case version < f.batch.Version:
-			f.book(r)
-			differ = append(differ, *r)
 		case version == f.batch.Version:
 			// A row of this very content stands there: the first in the file's
 			// order, which is the same order every time it is read.
 			out.disagreed++
 			f.lostOwn = append(f.lostOwn, *r)
 		default:
-			differ = append(differ, *r)
+			f.book(r)
+			doubtful = append(doubtful, *r)
 		}
 	}
 	out.added = int64(len(fresh))
 	var err error
-	if len(differ) > 0 {
-		fresh, err = f.settle(ctx, fresh, differ, &out)
+	if len(doubtful) > 0 {
+		fresh, err = f.settle(ctx, fresh, doubtful, &out)
 	}
 	out.fresh = fresh
 	if len(f.lostOwn) > 0 {
@@ -169,17 +169,19 @@ func firstOf(a, b error) error {
 
 func (f *sifter) book(r *cdr.Row) {
 	if f.own {
-		f.known.put(warehouse.Stored{ID: r.ID, Hash: r.Hash, Version: f.batch.Version})
+		f.known.own(r.ID, r.Hash, f.batch.Version)
 	}
 }
 
-// settle decides about rows whose id is there with other content: the later
-// generation wins, counting generations that repeated a record unchanged. A
-// winner that lies under another key brings a tombstone for the old one.
-func (f *sifter) settle(ctx context.Context, fresh, differ []cdr.Row, out *sifted) ([]cdr.Row, error) {
-	ids := make([]int64, len(differ))
-	for i := range differ {
-		ids[i] = differ[i].ID
+// settle decides about rows whose id is there with other content, or in more
+// than one version: the later generation wins, counting generations that
+// repeated a record unchanged. Whatever lives under another key than the winner
+// gets a tombstone: the version that lost, and what a crash left half done (new
+// row and tombstone may lie in two partitions, and an insert is atomic in each).
+func (f *sifter) settle(ctx context.Context, fresh, doubtful []cdr.Row, out *sifted) ([]cdr.Row, error) {
+	ids := make([]int64, len(doubtful))
+	for i := range doubtful {
+		ids[i] = doubtful[i].ID
 	}
 	live, err := f.db.LiveRecords(ctx, f.batch.Account, ids)
 	if err != nil {
@@ -189,40 +191,47 @@ func (f *sifter) settle(ctx context.Context, fresh, differ []cdr.Row, out *sifte
 	if err != nil {
 		return nil, err
 	}
-	tombstones := false
-	for i := range differ {
-		r := &differ[i]
-		old, ok := live[r.ID]
-		if !ok {
-			// Its last version went away between the two reads: somebody removed
-			// it by hand. Then it is a new row.
+	for i := range doubtful {
+		r := &doubtful[i]
+		ours := warehouse.Versioned{Row: *r, File: f.batch.File, Version: f.batch.Version}
+		alive := live[r.ID]
+		if len(alive) == 0 {
 			fresh = append(fresh, *r)
 			out.added++
 			continue
 		}
-		ours := warehouse.Versioned{Row: *r, File: f.batch.File, Version: f.batch.Version}
-		out.disagreed++
-		if max(old.Version, confirmed[r.ID]) >= f.batch.Version {
-			out.conflicts = append(out.conflicts, warehouse.Conflict{Kept: old, Lost: ours})
-			continue
+		winner := alive[0] // the highest version
+		switch {
+		case winner.Row.Hash == r.Hash:
+			out.known++
+			if winner.Version < f.batch.Version {
+				out.confirmed = append(out.confirmed, r.ID)
+			}
+		case max(winner.Version, confirmed[r.ID]) >= f.batch.Version:
+			out.disagreed++
+			out.conflicts = append(out.conflicts, warehouse.Conflict{Kept: winner, Lost: ours})
+		default:
+			out.disagreed++
+			out.conflicts = append(out.conflicts, warehouse.Conflict{Kept: ours, Lost: winner})
+			fresh = append(fresh, *r)
+			out.added++
+			winner = ours
 		}
-		out.conflicts = append(out.conflicts, warehouse.Conflict{Kept: ours, Lost: old})
-		fresh = append(fresh, *r)
-		out.added++
-		if sameKey(r, &old.Row) {
-			continue
-		}
-		gone := old.Row
-		gone.Deleted = true
-		fresh = append(fresh, gone)
-		tombstones = true
-		if day := dayOf(&gone); !day.Equal(dayOf(r)) {
-			out.moved = append(out.moved, day)
+		for _, old := range alive {
+			if sameKey(&winner.Row, &old.Row) {
+				continue
+			}
+			gone := old.Row
+			gone.Deleted = true
+			out.moved = append(out.moved, dayOf(&gone))
+			if winner.Version == f.batch.Version {
+				fresh = append(fresh, gone)
+			} else {
+				out.repairs = append(out.repairs, warehouse.Versioned{Row: gone, File: winner.File, Version: winner.Version})
+			}
 		}
 	}
-	if len(fresh) > 0 || tombstones {
-		slices.SortFunc(fresh, func(a, b cdr.Row) int { return cdr.Compare(&a, &b) })
-	}
+	slices.SortFunc(fresh, func(a, b cdr.Row) int { return cdr.Compare(&a, &b) })
 	return fresh, nil
 }
 

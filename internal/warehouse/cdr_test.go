@@ -98,7 +98,7 @@ func TestInsertAndRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for id, row := range byID {
-		got := live[id]
+		got := live[id][0]
 		if got.File != "a.csv" || got.Version != version || got.Row != row {
 			t.Fatalf("id %d: %+v, want %+v", id, got.Row.Record(), row.Record())
 		}
@@ -188,7 +188,7 @@ func TestTombstone(t *testing.T) {
 	insert(3000, back, r.Row(1))
 	check(100, 1)
 	live, err := db.LiveRecords(t.Context(), "default", []int64{1, 2})
-	if err != nil || len(live) != 1 || live[1].Version != 3000 || live[1].Row.Hash != 1 {
+	if err != nil || len(live) != 1 || len(live[1]) != 1 || live[1][0].Version != 3000 || live[1][0].Row.Hash != 1 {
 		t.Fatalf("live %+v, %v", live, err)
 	}
 }

@@ -1,6 +1,7 @@
 package warehouse
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -21,18 +22,24 @@ type Versioned struct {
 // maxNamedIDs bounds how many ids one statement spells out.
 const maxNamedIDs = 10_000
 
-// LiveRecords returns, for each id that has one, the version that counts now.
-func (db *DB) LiveRecords(ctx context.Context, account string, ids []int64) (map[int64]Versioned, error) {
-	out := make(map[int64]Versioned, len(ids))
+// LiveRecords returns, for each id that is there, what lives under its key or
+// keys, the highest version first. There is one, unless a crash came between.
+func (db *DB) LiveRecords(ctx context.Context, account string, ids []int64) (map[int64][]Versioned, error) {
+	out := make(map[int64][]Versioned, len(ids))
 	for chunk := range slices.Chunk(ids, maxNamedIDs) {
 		if err := db.liveRecords(ctx, account, chunk, out); err != nil {
 			return nil, fmt.Errorf("read %d records: %w", len(chunk), err)
 		}
 	}
+	for _, alive := range out {
+		slices.SortFunc(alive, func(a, b Versioned) int {
+			return cmp.Or(cmp.Compare(b.Version, a.Version), cmp.Compare(b.Row.Hash, a.Row.Hash))
+		})
+	}
 	return out, nil
 }
 
-func (db *DB) liveRecords(ctx context.Context, account string, ids []int64, out map[int64]Versioned) error {
+func (db *DB) liveRecords(ctx context.Context, account string, ids []int64, out map[int64][]Versioned) error {
 	var list strings.Builder
 	for i, id := range ids {
 		if i > 0 {
@@ -41,7 +48,7 @@ func (db *DB) liveRecords(ctx context.Context, account string, ids []int64, out 
 		list.WriteString(strconv.FormatInt(id, 10))
 	}
 	rows, err := db.conn.Query(ctx, "SELECT id, start_time, stop_time, iccid, imsi, data_usage, imei, mccmnc, file, toUnixTimestamp64Milli(generated_at), row_hash "+
-		"FROM simline.cdr WHERE account = ? AND is_deleted = 0 AND id IN ("+list.String()+")", account)
+		"FROM simline.cdr FINAL WHERE account = ? AND id IN ("+list.String()+")", account)
 	if err != nil {
 		return err
 	}
@@ -55,10 +62,7 @@ func (db *DB) liveRecords(ctx context.Context, account string, ids []int64, out 
 		}
 		r.Usage = int64(usage)
 		v.Row = r.Row(hash)
-		// Superseded versions may not be merged away yet: the highest counts.
-		if old, ok := out[r.ID]; !ok || v.Version > old.Version {
-			out[r.ID] = v
-		}
+		out[r.ID] = append(out[r.ID], v)
 	}
 	return rows.Err()
 }
