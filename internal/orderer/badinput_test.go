@@ -34,7 +34,7 @@ func TestWhatIsNoOrder(t *testing.T) {
 		{"money as a number", request, goodOrder + `,"max_total":{"amount":5,"currency":"USD"}}`, "schema", ""},
 		{"absurd money", request, goodOrder + `,"max_total":{"amount":"99999999999999999999","currency":"USD"}}`, "schema", "12 digits"},
 		{"1 MiB of metadata", request, goodOrder + `,"metadata":{"x":"` + strings.Repeat("y", 1<<20) + `"}}`, "too_large", ""},
-		{"17 KiB of metadata", request, goodOrder + `,"metadata":{"x":"` + strings.Repeat("y", 17<<10) + `"}}`, "schema", "metadata"},
+		{"17 KiB of metadata", request, goodOrder + `,"metadata":{"x":"` + strings.Repeat("y", 17<<10) + `"}}`, "too_large", "metadata"},
 		{"an unknown product", bus.SubjectRequest(order.EIOTCLUB, "car"), strings.Replace(goodOrder, `"package"`, `"car"`, 1) + `}`, "unknown_product", "car"},
 		{"an unknown product in the subject", bus.SubjectRequest(order.EIOTCLUB, "car"), goodOrder + `}`, "unknown_product", "car"},
 		{"another product in the subject", bus.SubjectRequest(order.EIOTCLUB, order.ProductESIM), goodOrder + `}`, "mismatch", "belongs on"},

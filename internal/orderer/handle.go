@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
@@ -65,7 +67,19 @@ func (w *Worker) read(msg message) (order.Request, string, error) {
 		}
 		return req, "", &wire.Error{Reason: wire.ReasonMismatch, Text: fmt.Sprintf("published on %s, and its body belongs on %s", msg.Subject(), want)}
 	}
-	return req, meta.TraceParent, nil
+	return req, traceOf(msg, meta), nil
+}
+
+// traceOf is the publisher's trace context, from the event or its header, or a new
+// one: every event of the order carries it.
+func traceOf(msg message, meta wire.Meta) string {
+	if meta.TraceParent != "" {
+		return meta.TraceParent
+	}
+	if m, ok := msg.(interface{ Headers() nats.Header }); ok && m.Headers().Get(bus.HeaderTraceParent) != "" {
+		return m.Headers().Get(bus.HeaderTraceParent)
+	}
+	return wire.NewTraceParent()
 }
 
 func knownProduct(supplier, product string) bool {

@@ -10,16 +10,20 @@ import (
 	"github.com/simline/simline/internal/order"
 )
 
-// sweepLoop walks through the open orders again and again. A walk reads every
-// entry of the index, so that many open orders make it take long; the pause after
-// it grows with it, and the walks together take a tenth of the time at most.
-func (w *Worker) sweepLoop(ctx context.Context) error {
+// sweepLoop walks through one supplier's open orders again and again. Each supplier
+// has a loop and slots of its own: looks that hang at one hold up nothing of the
+// other. A walk reads every entry of the index, so that many open orders make it
+// take long; the pause after it grows with what the reading took, and the walks
+// together take a tenth of the time at most.
+func (w *Worker) sweepLoop(ctx context.Context, supplier string) error {
+	var inHand sync.WaitGroup
+	defer inHand.Wait()
+	slots := make(chan struct{}, w.cfg.Concurrency)
 	for {
-		start := time.Now()
-		if err := w.sweep(ctx); err != nil && ctx.Err() == nil {
+		took, err := w.sweep(ctx, supplier, slots, &inHand)
+		if err != nil && ctx.Err() == nil {
 			w.failed("sweep", err)
 		}
-		took := time.Since(start)
 		w.m.sweepTime.Observe(took.Seconds())
 		select {
 		case <-ctx.Done():
@@ -29,40 +33,43 @@ func (w *Worker) sweepLoop(ctx context.Context) error {
 	}
 }
 
-// sweep takes up each open order that is due, each supplier's in slots of its own,
-// and waits for those that it took up. It holds no more than those in memory.
-func (w *Worker) sweep(ctx context.Context) error {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	slots := map[string]chan struct{}{}
-	for _, s := range order.Suppliers {
-		slots[s] = make(chan struct{}, w.cfg.Concurrency)
-	}
+// sweep takes up each open order of a supplier that is due, as many at once as
+// there are slots, and does not wait for those in hand at its end: an order in hand
+// is not taken up twice. It holds no more than those in memory, and returns how
+// long the reading took, without the waits for a slot.
+func (w *Worker) sweep(ctx context.Context, supplier string, slots chan struct{}, inHand *sync.WaitGroup) (time.Duration, error) {
+	start, waited := time.Now(), time.Duration(0)
+	took := func() time.Duration { return time.Since(start) - waited }
 	census := newCensus()
 	for o, err := range w.ledger.All(ctx) {
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil
+				return took(), nil
 			}
 			w.failed("open order", err)
 			continue
 		}
-		census.count(o, w.now())
-		if !w.isDue(o) || slots[o.Supplier] == nil {
+		if o.Supplier != supplier {
 			continue
 		}
-		select {
-		case slots[o.Supplier] <- struct{}{}:
-		case <-ctx.Done():
-			return nil
+		census.count(o, w.now())
+		if !w.isDue(o) {
+			continue
 		}
-		wg.Go(func() {
-			defer func() { <-slots[o.Supplier] }()
+		full := time.Now()
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return took(), nil
+		}
+		waited += time.Since(full)
+		inHand.Go(func() {
+			defer func() { <-slots }()
 			w.resume(w.work, o)
 		})
 	}
-	census.report(w.m)
-	return nil
+	census.report(w.m, supplier)
+	return took(), nil
 }
 
 // isDue says whether an entry is worth taking up now, without asking anybody.
@@ -122,28 +129,24 @@ func (w *Worker) resumeOne(ctx context.Context, o ledger.Open) error {
 	return w.afterMove(ctx, next)
 }
 
-// census counts the open orders for the metrics.
+// census counts one supplier's open orders for the metrics.
 type census struct {
-	open    map[[2]string]int
-	overdue map[string]time.Duration
+	open    map[order.State]int
+	overdue time.Duration
 }
 
-func newCensus() census {
-	return census{open: map[[2]string]int{}, overdue: map[string]time.Duration{}}
+func newCensus() *census { return &census{open: map[order.State]int{}} }
+
+func (c *census) count(o ledger.Open, now time.Time) {
+	c.open[o.State]++
+	c.overdue = max(c.overdue, now.Sub(o.Due))
 }
 
-func (c census) count(o ledger.Open, now time.Time) {
-	c.open[[2]string{o.Supplier, string(o.State)}]++
-	c.overdue[o.Supplier] = max(c.overdue[o.Supplier], now.Sub(o.Due))
-}
-
-func (c census) report(m *Metrics) {
-	for _, s := range order.Suppliers {
-		for _, state := range order.States {
-			if !state.Settled() {
-				m.open.WithLabelValues(s, string(state)).Set(float64(c.open[[2]string{s, string(state)}]))
-			}
+func (c *census) report(m *Metrics, supplier string) {
+	for _, state := range order.States {
+		if !state.Settled() {
+			m.open.WithLabelValues(supplier, string(state)).Set(float64(c.open[state]))
 		}
-		m.oldest.WithLabelValues(s).Set(c.overdue[s].Seconds())
 	}
+	m.oldest.WithLabelValues(supplier).Set(c.overdue.Seconds())
 }

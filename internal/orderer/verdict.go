@@ -17,7 +17,7 @@ func (j judge) verdict(intent order.Record, p supplier.Placement, err error) ord
 	e := supplier.AsError("purchase", err)
 	r := j.next(intent)
 	r.Error = errorOf(e)
-	if !strings.HasPrefix(e.Code, "(") {
+	if !strings.HasPrefix(e.Code, "(") || e.Sent && e.Kind.Certainty() == order.CertainNotPlaced {
 		r.Evidence = order.EvidenceReply
 		// An answer that is no success may have used the request id up all the same,
 		// so that a later "exists" proves no purchase.

@@ -163,8 +163,8 @@ func (w *Worker) Run(ctx context.Context) error {
 		consume(bus.StreamOrders, bus.ConsumerOrderer(s), w.cfg.Concurrency, w.guarded(s, w.handle))
 		consume(bus.StreamEvidence, bus.ConsumerEvidence(s), 16, w.guarded(s, w.handleEvidence))
 		consume(bus.StreamWebhooks, bus.ConsumerOrdererWebhooks(s), 16, w.guarded(s, w.handleNotification))
+		g.Go(func() error { return w.sweepLoop(ctx, s) })
 	}
-	g.Go(func() error { return w.sweepLoop(ctx) })
 	return g.Wait()
 }
 

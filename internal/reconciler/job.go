@@ -129,7 +129,10 @@ func (j *Job) due(p Progress, now time.Time) (Span, bool) {
 		return *p.Running, true
 	}
 	if p.Done.IsZero() {
-		p.Done = Start(j.Schedule, now, j.Lookback)
+		// Nothing is kept of a job that never ran, so its beginning must lie a whole
+		// settled period back: one that moved along with now would never be due.
+		settled := Start(j.Schedule, now.Add(-j.Settle), j.Lookback)
+		p.Done = Start(j.Schedule, settled.Add(-time.Nanosecond), 0)
 	}
 	return Due(j.Schedule, p.Done, now, j.Settle, j.Most)
 }

@@ -163,3 +163,9 @@ func (d document) decode(v any) error { return decodeStrict(d.data, d.odd, v) }
 func (d document) meta() Meta {
 	return Meta{ID: d.env.ID, Time: d.env.Time, TraceParent: d.env.TraceParent}
 }
+
+// NewTraceParent begins a W3C trace context: version 00, random ids, sampled.
+func NewTraceParent() string {
+	u, v := uuid.New(), uuid.New()
+	return fmt.Sprintf("00-%x-%x-01", u[:], v[:8])
+}

@@ -67,6 +67,9 @@ func DecodeRequest(b []byte) (order.Request, Meta, error) {
 	if r.Metadata, err = canonicalObject(r.Metadata); err != nil {
 		return r, d.meta(), err
 	}
+	if len(r.Metadata) > order.MaxMetadata {
+		return r, d.meta(), &Error{Reason: ReasonTooLarge, Text: fmt.Sprintf("metadata is %d bytes, over %d", len(r.Metadata), order.MaxMetadata)}
+	}
 	if slices.Contains(order.Suppliers, r.Supplier) && !slices.Contains(order.Products(r.Supplier), r.Product) {
 		return r, d.meta(), &Error{Reason: ReasonUnknownProduct, Text: "supplier " + r.Supplier + " has no product " + quoteShort(r.Product)}
 	}

@@ -104,7 +104,7 @@ func TestDecodeRequestReasons(t *testing.T) {
 		{"name in another case", swap(`"iccid"`, `"ICCID"`), ReasonSchema, "ICCID"},
 		{"long s for an s", swap(`"iccid"`, `"acceſſ"`), ReasonSchema, "acce"},
 		{"every fault at once", swap(`"8988308650100524999","package_code":"CN-5M-7D-C-US-20230103AC4BF927"`, `"12"`), ReasonSchema, "package_code is missing\niccid is not"},
-		{"metadata over 16 KiB", swap(`"a":1`, `"a":"`+strings.Repeat("x", order.MaxMetadata)+`"`), ReasonSchema, "metadata is over"},
+		{"metadata over 16 KiB", swap(`"a":1`, `"a":"`+strings.Repeat("x", order.MaxMetadata)+`"`), ReasonTooLarge, "metadata is"},
 		{"over a mebibyte", swap(`"a":1`, `"a":"`+strings.Repeat("x", MaxMessage)+`"`), ReasonTooLarge, "over 1048576"},
 		{"quantity 0 is not quantity 1", `{"order_id":"f-1","supplier":"esimfly","product":"esim","package_code":"c","package_name":"n","price":{"amount":"2.72","currency":"USD"},"quantity":0}`, ReasonSchema, "quantity is 0"},
 	} {

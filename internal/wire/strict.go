@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -55,12 +56,30 @@ func decodeStrict(b []byte, odd bool, v any) error {
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {
-		return schemaError("%v", err)
+		return schemaError("%s", explain(err))
 	}
 	if odd {
 		return exactNames(b, reflect.TypeOf(v))
 	}
 	return nil
+}
+
+// explain says what encoding/json found in words for a stranger, without the
+// names of our types.
+func explain(err error) string {
+	var wrongType *json.UnmarshalTypeError
+	var wrongTime *time.ParseError
+	switch {
+	case errors.As(err, &wrongType) && wrongType.Field == "":
+		return "a JSON " + wrongType.Value + " where an object belongs"
+	case errors.As(err, &wrongType):
+		parts := strings.Split(wrongType.Field, ".")
+		parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" || p[0] >= 'A' && p[0] <= 'Z' }) // embedded types
+		return fmt.Sprintf("%s is a JSON %s, and must not be", strings.Join(parts, "."), wrongType.Value)
+	case errors.As(err, &wrongTime):
+		return fmt.Sprintf("%.40s is no time as RFC 3339 writes it", wrongTime.Value)
+	}
+	return strings.TrimPrefix(err.Error(), "json: ")
 }
 
 // exactNames refuses what encoding/json lets pass: a name that fits a field of

@@ -10,7 +10,8 @@ import (
 )
 
 // codes is what each error code means for an order. It counts only with a status
-// that says the same, below 500; a code that is not here is Unknown.
+// that says the same, 400 to 499, but for a duplicate, which proves no refusal; a
+// code that is not here is Unknown.
 var codes = map[string]supplier.Kind{
 	// D, 400.
 	"MISSING_FIELDS":       supplier.Refused,
@@ -79,7 +80,9 @@ func (r refusal) error(op string, a supplier.Answer, isJSON bool, now time.Time)
 		code = "" // a stranger's answer, or one that contradicts itself
 	case a.Status >= 500 || a.Status >= 300 && a.Status < 400:
 	case code != "":
-		if k, known := codes[code]; known {
+		// All of them are documented with a 4xx: one in an answer that calls itself
+		// a success contradicts itself, and must not lead to a second purchase.
+		if k, known := codes[code]; known && (a.Status >= 400 || k == supplier.Exists) {
 			kind = k
 		}
 	default:

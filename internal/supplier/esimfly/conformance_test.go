@@ -35,7 +35,7 @@ var refusals = map[string]suppliertest.Refusal{
 	"clock":                  {Status: 401, Body: `{"success":false,"code":"INVALID_TIMESTAMP"}`, Kind: supplier.Setup, Code: "INVALID_TIMESTAMP"},
 	"429 with a code":        {Status: 429, Body: `{"success":false,"code":"RATE_LIMIT_EXCEEDED"}`, Kind: supplier.Busy, Code: "RATE_LIMIT_EXCEEDED"},
 	"429 as text":            {Status: 429, Body: `Too Many Requests`, Kind: supplier.Busy, Code: "(http 429)"},
-	"refusal in a 200":       {Body: `{"success":false,"code":"INSUFFICIENT_BALANCE"}`, Kind: supplier.NoFunds, Code: "INSUFFICIENT_BALANCE"},
+	"refusal in a 200":       {Body: `{"success":false,"code":"INSUFFICIENT_BALANCE"}`, Kind: supplier.Unknown, Code: "INSUFFICIENT_BALANCE"},
 	"refusal's code in 500":  {Status: 500, Body: `{"success":false,"code":"INVALID_PACKAGE"}`, Kind: supplier.Unknown, Code: "INVALID_PACKAGE"},
 	"success in a 400":       {Status: 400, Body: `{"success":true,"code":"INVALID_PACKAGE"}`, Kind: supplier.Unknown, Code: "(http 400)"},
 	"undocumented code":      {Status: 400, Body: `{"success":false,"code":"NEW_ONE"}`, Kind: supplier.Unknown, Code: "NEW_ONE"},
