@@ -29,7 +29,7 @@ func chaosSeeds(t *testing.T) (first uint64, n int) {
 	}
 	n = 6_000 // beside the fault table's 5,100
 	if raceEnabled || testing.Short() {
-		n = 500
+		n = 300
 	}
 	return uint64(number("CHAOS_FIRST", 1)), number("CHAOS_SEEDS", n)
 }
@@ -52,7 +52,7 @@ func TestFaultTable(t *testing.T) {
 	n := len(ops) * len(mishaps) * len(faults) * len(products)
 	every := 1
 	if raceEnabled || testing.Short() {
-		every = 17 // a part of the table; the whole of it runs without the race detector
+		every = 31 // a part of the table; the whole of it runs without the race detector
 	}
 	l.all(n/every, func(i int) *run {
 		k := i * every

@@ -12,6 +12,7 @@ import (
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/sim/fault"
+	"github.com/simline/simline/internal/supplier/esimfly"
 	"github.com/simline/simline/internal/wire"
 )
 
@@ -130,35 +131,42 @@ func TestOneFaultEach(t *testing.T) {
 		{Kind: fault.SlowAfter, Delay: fault.Duration(2 * quickTiming.Timeout)}, {Kind: fault.SlowBefore, Delay: fault.Duration(quickTiming.Timeout / 10)},
 	}
 	w := newWorld(t)
+	w.calm()
 	wait := w.events()
 	w.run()
+	type one struct {
+		name    string
+		request order.Request
+	}
+	var all []one
 	for i, f := range faults {
 		for k, p := range products {
-			t.Run(string(f.Kind)+" "+p.name, func(t *testing.T) {
-				r := p.request(fmt.Sprintf("f%d-%d", i, k))
-				set := w.eiotclub.Faults()
-				rule := f
-				rule.Times = 1
-				rule.Order = r.OrderID
-				if r.Supplier == order.ESIMFly {
-					set, rule.Order, rule.Path = w.esimfly.Faults(), "", "esims/order"
-				}
-				set.MustAdd(rule)
-				w.publish(r)
-				got := wait(r.OrderID, order.Fulfilled, order.Held, order.Rejected)
-				n := w.bought(r)
-				switch {
-				case got.State == order.Rejected && n != 0:
-					t.Errorf("rejected, and bought")
-				case n > 1:
-					t.Errorf("bought %d times", n)
-				case got.State == order.Fulfilled && n != 1:
-					t.Errorf("fulfilled, and bought %d times", n)
-				case got.State == order.Held && got.Certainty == order.CertainPlaced && n != 1:
-					t.Errorf("held as placed, and bought %d times: %s", n, path([]order.Record{got}))
-				}
-				t.Logf("%s, bought %d times", path([]order.Record{got}), n)
-			})
+			r := p.request(fmt.Sprintf("f%d-%d", i, k))
+			if r.ICCID != "" {
+				r.ICCID = fmt.Sprintf("89883086501009%05d", i)
+			}
+			set, rule := w.eiotclub.Faults(), f
+			rule.Times, rule.Order = 1, r.OrderID
+			if r.Supplier == order.ESIMFly {
+				set, rule.Order = w.esimfly.Faults(), esimfly.RequestID(r.OrderID, 0)
+			}
+			set.MustAdd(rule)
+			w.publish(r)
+			all = append(all, one{string(f.Kind) + " " + p.name, r})
+		}
+	}
+	for _, o := range all {
+		got := wait(o.request.OrderID, order.Fulfilled, order.Held, order.Rejected)
+		n := w.bought(o.request)
+		switch {
+		case n > 1:
+			t.Errorf("%s: bought %d times", o.name, n)
+		case got.State == order.Rejected && n != 0:
+			t.Errorf("%s: rejected, and bought", o.name)
+		case got.State == order.Fulfilled && n != 1:
+			t.Errorf("%s: fulfilled, and bought %d times", o.name, n)
+		case got.State == order.Held && got.Certainty == order.CertainPlaced && n != 1:
+			t.Errorf("%s: held as placed, and bought %d times", o.name, n)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sony/gobreaker/v2"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/bus/bustest"
@@ -83,12 +84,19 @@ func (w *world) newWorker(change ...func(*Config, []Account)) *Worker {
 	return worker
 }
 
+// calm takes the breakers out, for tests in which everything fails on purpose.
+func (w *world) calm() {
+	for _, a := range w.worker.accounts {
+		a.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{ReadyToTrip: func(gobreaker.Counts) bool { return false }})
+	}
+}
+
 // run lets the worker work until the test ends.
 func (w *world) run() {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- w.worker.Run(ctx) }()
+	done, worker := make(chan error, 1), w.worker
+	go func() { done <- worker.Run(ctx) }()
 	w.t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
