@@ -28,11 +28,16 @@ const (
 	markShift = iota
 )
 
-// newKnownRows makes room for n records.
-func newKnownRows(n int64) *knownRows {
+// newKnownRows makes room for n records, in the memory of old if that will do.
+func newKnownRows(n int64, old *knownRows) *knownRows {
 	size := 1024
 	for int64(size)*2 < n*3 {
 		size *= 2
+	}
+	if old != nil && len(old.slots) >= size {
+		clear(old.slots)
+		old.n = 0
+		return old
 	}
 	return &knownRows{slots: make([]knownSlot, size), index: map[int64]uint32{}}
 }

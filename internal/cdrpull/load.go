@@ -131,6 +131,7 @@ func (w *Worker) streamLocal(j job) (*staged, error) {
 // line with another source. size is a hint, in bytes. The file is judged as
 // strictly as one that was announced.
 func (w *Worker) Load(ctx context.Context, account string, name cdr.Name, src io.Reader, size int64) (warehouse.File, error) {
+	limitMemory()
 	a, ok := w.accounts[account]
 	if !ok || a.number != name.Account {
 		return warehouse.File{}, fmt.Errorf("account %q with number %s is not configured", account, name.Account)

@@ -68,7 +68,6 @@ func (f *sifter) asked() warehouse.StoredRange {
 // begin reads what the warehouse holds of one share of the ids.
 func (f *sifter) begin(ctx context.Context, class int) error {
 	f.class = class
-	f.known = nil // before the next is made: both would not fit
 	expect := f.stored / int64(f.of)
 	if f.wide {
 		expect = f.ids / int64(f.of)
@@ -76,7 +75,7 @@ func (f *sifter) begin(ctx context.Context, class int) error {
 	if f.own {
 		expect += f.ids / int64(f.of)
 	}
-	f.known = newKnownRows(expect)
+	f.known = newKnownRows(expect, f.known)
 	switch {
 	case f.stored == 0:
 		return nil

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,7 +20,14 @@ import (
 // memoryLimit is what the runtime tries to stay under, unless GOMEMLIMIT says
 // otherwise: the tables and blocks of a load are a few large allocations, which
 // the collector would otherwise let double.
-const memoryLimit = 200 << 20
+const memoryLimit = 180 << 20
+
+// limitMemory sets the limit once for the process.
+var limitMemory = sync.OnceFunc(func() {
+	if debug.SetMemoryLimit(-1) > 1<<60 {
+		debug.SetMemoryLimit(memoryLimit)
+	}
+})
 
 // Parts are what a worker is built of.
 type Parts struct {
@@ -96,9 +104,7 @@ func (w *Worker) now() time.Time { return w.clock().UTC() }
 // lasts. It returns an error if the worker cannot go on: the process then exits
 // and is started again.
 func (w *Worker) Run(ctx, work context.Context) (err error) {
-	if debug.SetMemoryLimit(-1) > 1<<60 {
-		debug.SetMemoryLimit(memoryLimit)
-	}
+	limitMemory()
 	if w.states, err = openStates(ctx, w.bus); err != nil {
 		if ctx.Err() != nil {
 			return nil
