@@ -97,6 +97,9 @@ func TestPublishSaysDuplicate(t *testing.T) {
 	if err != nil || a1.Duplicate {
 		t.Fatalf("%+v, %v", a1, err)
 	}
+	if trace := waitLast(t, b, bus.StreamWebhooks, bus.SubjectWebhook("eiotclub", "default", "Refund")).Header.Get(bus.HeaderTraceParent); len(trace) != 55 {
+		t.Errorf("traceparent %q", trace)
+	}
 	a2, err := b.Publish(t.Context(), m())
 	if err != nil || !a2.Duplicate || a2.Sequence != a1.Sequence {
 		t.Errorf("repeat: %+v, %v; want a duplicate of %d", a2, err, a1.Sequence)

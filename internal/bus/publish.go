@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/simline/simline/internal/wire"
 )
 
 // Headers of what simline publishes.
@@ -48,8 +51,15 @@ type Ack struct {
 }
 
 // Publish stores msg and waits for its PubAck, at most until ctx ends or
-// PublishTimeout. When it returns nil the message is as durable as its stream.
+// PublishTimeout. When it returns nil the message is as durable as its stream. A
+// message that carries no trace context begins one; buckets' entries carry none.
 func (b *Bus) Publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
+	if !strings.HasPrefix(msg.Subject, "$") && len(msg.Header[HeaderTraceParent]) == 0 {
+		if msg.Header == nil {
+			msg.Header = nats.Header{}
+		}
+		msg.Header[HeaderTraceParent] = []string{wire.NewTraceParent()}
+	}
 	ctx, cancel := context.WithTimeout(ctx, PublishTimeout)
 	defer cancel()
 	reply, err := b.NC.RequestMsgWithContext(ctx, msg)
