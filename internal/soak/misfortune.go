@@ -113,10 +113,12 @@ func fillDisk(ctx context.Context, s *Site, rng *rand.Rand) (err error) {
 		return errors.Join(back(), s.Cluster.Start(i), s.Cluster.Healthy(ctx))
 	}
 	defer func() {
-		// The node's own copy goes on from where it was before; the others bring it
-		// up to date.
+		// Room again, and a restart. What the node wrote stays its own: a node that was
+		// put back to an earlier state would break the others' promises.
 		s.Cluster.Kill(i)
-		err = errors.Join(err, syscall.Unmount(store, 0), back(), s.Cluster.Start(i), s.Cluster.Healthy(ctx))
+		after := store + ".after"
+		err = errors.Join(err, os.Remove(filepath.Join(store, "filler")), os.CopyFS(after, os.DirFS(store)), syscall.Unmount(store, 0),
+			os.Remove(store), os.Rename(after, store), os.RemoveAll(aside), s.Cluster.Start(i), s.Cluster.Healthy(ctx))
 	}()
 	if err := os.CopyFS(store, os.DirFS(aside)); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/devstack"
@@ -223,4 +224,43 @@ func (s *Site) pushCDRs(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Diagnose says what lies where, for a person who reads a failed run.
+func (s *Site) Diagnose(ctx context.Context) string {
+	var b strings.Builder
+	topo := bus.NewTopology(bus.DefaultSettings())
+	for _, stream := range bus.StreamNames() {
+		for _, c := range topo.Consumers[stream] {
+			cons, err := s.operator.JS.Consumer(ctx, stream, c.Durable)
+			if err != nil {
+				fmt.Fprintf(&b, "%s/%s: %v\n", stream, c.Durable, err)
+				continue
+			}
+			info := cons.CachedInfo()
+			if info.NumPending+uint64(info.NumAckPending) > 0 || info.NumRedelivered > 0 {
+				fmt.Fprintf(&b, "%s/%s: %d pending, %d unacknowledged, %d redelivered, %d waiting\n", stream, c.Durable, info.NumPending, info.NumAckPending, info.NumRedelivered, info.NumWaiting)
+			}
+		}
+	}
+	for _, bucket := range []string{bus.BucketLeases, bus.BucketCDRFiles, bus.BucketOpenOrders} {
+		kv, err := s.operator.JS.KeyValue(ctx, bucket)
+		if err != nil {
+			fmt.Fprintf(&b, "%s: %v\n", bucket, err)
+			continue
+		}
+		w, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
+		if err != nil {
+			fmt.Fprintf(&b, "%s: %v\n", bucket, err)
+			continue
+		}
+		for e := range w.Updates() {
+			if e == nil {
+				break
+			}
+			fmt.Fprintf(&b, "%s %s: %.160q, %s old\n", bucket, e.Key(), e.Value(), time.Since(e.Created()).Round(time.Second))
+		}
+		_ = w.Stop()
+	}
+	return b.String()
 }

@@ -16,6 +16,7 @@ import (
 var (
 	length = flag.Duration("soak.for", 0, "how long business goes on at least; 0 is one round of misfortunes")
 	seed   = flag.Uint64("soak.seed", 0, "of the choices; 0 takes one from the clock")
+	settle = flag.Duration("soak.settle", 3*time.Minute, "how long the books may take to agree")
 	every  = flag.Duration("soak.every", 250*time.Millisecond, "time between two orders")
 )
 
@@ -74,9 +75,10 @@ func TestSoak(t *testing.T) {
 		t.Fatal(err)
 	}
 	say(fmt.Sprintf("business ends after %d orders; waiting for the books to agree", len(requested)))
-	figures, err := s.Settle(t.Context(), requested, 3*time.Minute, true)
+	figures, err := s.Settle(t.Context(), requested, *settle, true)
 	say("all books:\n" + e2e.RenderFigures(figures))
 	if err != nil {
+		t.Logf("what lies where:\n%s", s.Diagnose(context.WithoutCancel(t.Context())))
 		for _, name := range e2e.Workers {
 			for i, p := range s.Replicas[name] {
 				t.Logf("%s-%d:\n%s", name, i, p.Tail(10))
