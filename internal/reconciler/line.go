@@ -19,6 +19,7 @@ type Line struct {
 	Standing Standing
 	State    string    // the book's own word for it, for a person to read
 	At       time.Time // when the book last changed it; zero if the book does not say
+	Born     time.Time // when it was ordered: first sent, or created there; zero if not known
 }
 
 // Standing is what a book says of the money.
@@ -37,6 +38,9 @@ const (
 func OurLine(r order.Record) Line {
 	l := Line{ID: r.OrderID, TheirID: r.SupplierOrderID, Card: r.Request.ICCID + r.Request.EID, Package: r.Request.PackageCode + r.Request.PoolTypeCode,
 		Max: r.Request.MaxTotal, State: string(r.State), At: r.At}
+	if r.FirstSentAt != nil {
+		l.Born = *r.FirstSentAt
+	}
 	if r.Total != nil {
 		l.Price = *r.Total
 	}

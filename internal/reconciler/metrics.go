@@ -22,6 +22,7 @@ type Metrics struct {
 	optimum  *prometheus.CounterVec
 	rows     *prometheus.CounterVec
 	ended    *prometheus.CounterVec
+	zone     *prometheus.GaugeVec
 }
 
 // NewMetrics registers the metrics with reg.
@@ -45,6 +46,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		optimum:  counter("calls_optimum_total", "The least calls that could have answered.", "job", "endpoint"),
 		rows:     counter("rows_total", "Rows of the suppliers' lists compared.", "job"),
 		ended:    counter("tasks_ended_total", "Tracked tasks that ended.", "supplier", "status"),
+		zone:     gauge("zone_offset_seconds", "How far the supplier's dates are ahead of the zone that we take them to be in, by known orders.", "supplier", "account"),
 	}
 }
 

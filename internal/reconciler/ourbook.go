@@ -36,11 +36,18 @@ func objectOf(r order.Record) (object, bool) {
 	return object{}, false // an eSIM has no list: unsettled asks for it by its id
 }
 
+// part is one of several parts of all objects, so that a large book is compared a
+// piece at a time.
+type part struct{ number, of int }
+
+func (p part) has(o object) bool { return p.of == 1 || slot(o.key, p.of) == p.number }
+
 // ourBook is the ledger's orders of one account that changed lately, by object.
 type ourBook struct {
 	account Account
+	part    part
 	lines   []ours
-	byID    map[string]int
+	byID    map[string]int  // while it is being read
 	objects map[object]bool // true: something happened to it in the run's span
 	// named is what notifications say of orders whose lists do not carry our id:
 	// the supplier's order id → our order id.
@@ -54,8 +61,8 @@ type ours struct {
 }
 
 // readBook reads the ledger's and the notifications' recent past.
-func readBook(ctx context.Context, l Ledger, account Account, span Span, since time.Time) (*ourBook, error) {
-	b := &ourBook{account: account, byID: map[string]int{}, objects: map[object]bool{}, named: map[string]string{}, words: map[string]string{}}
+func readBook(ctx context.Context, l Ledger, account Account, part part, span Span, since time.Time) (*ourBook, error) {
+	b := &ourBook{account: account, part: part, byID: map[string]int{}, objects: map[object]bool{}, named: map[string]string{}, words: map[string]string{}}
 	err := l.Since(ctx, account.Supplier, since, func(r order.Record) error {
 		if r.Account == account.Name {
 			b.add(r, span.Holds(r.At))
@@ -68,16 +75,13 @@ func readBook(ctx context.Context, l Ledger, account Account, span Span, since t
 	if err := b.readNotices(ctx, l, span, since); err != nil {
 		return nil, err
 	}
-	b.words = nil
+	b.words, b.byID = nil, nil
 	slices.SortFunc(b.lines, func(x, y ours) int {
 		if c := compareObjects(x.object, y.object); c != 0 {
 			return c
 		}
 		return strings.Compare(x.line.ID, y.line.ID)
 	})
-	for i, o := range b.lines {
-		b.byID[o.line.ID] = i
-	}
 	return b, nil
 }
 
@@ -90,7 +94,7 @@ func compareObjects(a, b object) int {
 
 func (b *ourBook) add(r order.Record, active bool) {
 	obj, ok := objectOf(r)
-	if !ok {
+	if !ok || !b.part.has(obj) {
 		return
 	}
 	obj.key = b.word(obj.key)
@@ -122,8 +126,7 @@ func (b *ourBook) word(s string) string {
 func (b *ourBook) readNotices(ctx context.Context, l Ledger, span Span, since time.Time) error {
 	return readNotices(ctx, l.bus, b.account, since, func(n eiotclub.Notification, at time.Time) {
 		see := func(product, key string) {
-			if key != "" {
-				o := object{product, b.word(key)}
+			if o := (object{product, b.word(key)}); key != "" && b.part.has(o) {
 				b.objects[o] = b.objects[o] || span.Holds(at)
 			}
 		}

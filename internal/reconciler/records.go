@@ -1,11 +1,13 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +32,9 @@ type Records struct {
 	Lookback time.Duration
 	// Slots spreads the cards that were quiet over this many runs.
 	Slots int
+	// PartSize is how many of the ledger's events are held at a time, about, each
+	// half a kilobyte; 0 is 200,000.
+	PartSize uint64
 }
 
 // markEvery is how many objects are looked at between two marks of the cursor.
@@ -90,16 +95,99 @@ type recordsPass struct {
 	next    recordsNotes
 	failed  int             // objects in a row
 	looked  map[string]bool // abouts that were looked at whole
+	offsets []time.Duration // between their dates and ours, of known orders
 	missing []Line          // ours that their lists did not show; to be asked for by id
 }
 
 func (p *recordsPass) look(ctx context.Context) error {
 	p.since = p.run.To.Add(-max(p.Lookback, p.run.To.Sub(p.run.From)))
-	book, err := readBook(ctx, p.Ledger, p.account, p.run.Span, p.since)
+	events, err := p.Ledger.CountSince(ctx, p.account.Supplier, p.since)
+	if err != nil {
+		return err
+	}
+	parts := 1 + int(events/cmp.Or(p.PartSize, 200_000))
+	for number := range parts {
+		if err := p.compare(ctx, part{number, parts}); err != nil {
+			return err
+		}
+	}
+	p.checkZone()
+	return p.again(ctx)
+}
+
+// compare compares one part of the objects.
+func (p *recordsPass) compare(ctx context.Context, part part) error {
+	stopped, err := p.stopped()
+	if err != nil {
+		return err
+	}
+	if stopped.beyond(p.account.Name, part) {
+		return nil
+	}
+	book, err := readBook(ctx, p.Ledger, p.account, part, p.run.Span, p.since)
 	if err != nil {
 		return err
 	}
 	p.book = book
+	for i, obj := range book.visit(p.run.Number, p.Slots, p.alsoVisit()) {
+		if stopped.in(p.account.Name, part) && obj.String() <= stopped.Object {
+			continue
+		}
+		if err := p.object(ctx, obj, p.since); p.skip(obj, err) {
+			if len(p.next.Skipped) < maxNotes {
+				p.next.Skipped[p.account.Name+" "+obj.String()] = true
+			}
+		} else if err != nil {
+			return fmt.Errorf("%s %s: %w", obj.product, service.Tail(obj.key), err)
+		}
+		if i%markEvery == markEvery-1 {
+			if err := p.verify(ctx); err != nil {
+				return err
+			}
+			at := place{p.account.Name, part.number, part.of, obj.String()}
+			if err := p.run.Mark(ctx, string(raw(at))); err != nil {
+				return err
+			}
+		}
+	}
+	if err := p.verify(ctx); err != nil || part.number == part.of-1 {
+		return err
+	}
+	return p.run.Mark(ctx, string(raw(place{p.account.Name, part.number + 1, part.of, ""})))
+}
+
+// place is the cursor of a run: the last object that was compared.
+type place struct {
+	Account string `json:"account"`
+	Part    int    `json:"part"`
+	Of      int    `json:"of"`
+	Object  string `json:"object"`
+}
+
+// stopped is where a run that was cut off goes on; the zero place is the beginning.
+func (p *recordsPass) stopped() (at place, err error) {
+	if p.run.Cursor == "" {
+		return at, nil
+	}
+	if err := json.Unmarshal([]byte(p.run.Cursor), &at); err != nil {
+		return at, fmt.Errorf("cursor %.80q: %w", p.run.Cursor, err)
+	}
+	return at, nil
+}
+
+// in says whether a run stopped within this part; were the parts cut differently
+// since, its account begins anew.
+func (c place) in(account string, part part) bool {
+	return c.Account == account && c.Of == part.of && c.Part == part.number
+}
+
+// beyond says whether a run stopped behind all of this part.
+func (c place) beyond(account string, part part) bool {
+	return c.Account > account || c.Account == account && c.Of == part.of && c.Part > part.number
+}
+
+// alsoVisit names the objects that the last run left for this one.
+func (p *recordsPass) alsoVisit() map[string]bool {
 	also := map[string]bool{}
 	for about, y := range p.before.Young {
 		if strings.HasPrefix(about, p.about("")) {
@@ -111,31 +199,28 @@ func (p *recordsPass) look(ctx context.Context) error {
 			also[obj] = true
 		}
 	}
-	for i, obj := range book.visit(p.run.Number, p.Slots, also) {
-		at := p.account.Name + " " + obj.String()
-		if p.run.Cursor != "" && at <= p.run.Cursor {
-			continue
-		}
-		if err := p.object(ctx, obj, p.since); p.skip(obj, err) {
-			if len(p.next.Skipped) < maxNotes {
-				p.next.Skipped[at] = true
-			}
-		} else if err != nil {
-			return fmt.Errorf("%s %s: %w", obj.product, service.Tail(obj.key), err)
-		}
-		if i%markEvery == markEvery-1 {
-			if err := p.verify(ctx); err != nil {
-				return err
-			}
-			if err := p.run.Mark(ctx, at); err != nil {
-				return err
-			}
-		}
+	return also
+}
+
+// born notes how far apart both sides put the making of one order.
+func (p *recordsPass) born(ours, theirs Line) {
+	if !ours.Born.IsZero() && !theirs.Born.IsZero() && len(p.offsets) < 1000 {
+		p.offsets = append(p.offsets, theirs.Born.Sub(ours.Born))
 	}
-	if err := p.verify(ctx); err != nil {
-		return err
+}
+
+// checkZone compares the zone that we take their dates to be in, which no document
+// names, with what known orders show.
+func (p *recordsPass) checkZone() {
+	if len(p.offsets) < 5 {
+		return
 	}
-	return p.again(ctx)
+	slices.Sort(p.offsets)
+	off := p.offsets[len(p.offsets)/2].Round(15 * time.Minute)
+	p.Metrics.zone.WithLabelValues(p.account.Supplier, p.account.Name).Set(off.Seconds())
+	if off != 0 {
+		p.Log.Error("the supplier's dates are not in RECON_SUPPLIER_ZONE: by known orders they are ahead of it by this much", "account", p.account.Name, "offset", off)
+	}
 }
 
 // skip says whether the pass may go on without an object: one card that cannot be

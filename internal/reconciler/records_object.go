@@ -9,7 +9,6 @@ import (
 
 	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/supplier"
-	"github.com/simline/simline/internal/wire"
 )
 
 // lookupByID says whether orders of a product can be asked for in batches by our
@@ -165,164 +164,6 @@ func (p *recordsPass) list(ctx context.Context, obj object, since time.Time) ([]
 	return all, nil
 }
 
-// verify asks by id for our orders that no list showed. What is found after all
-// was only too old for the list's filter.
-func (p *recordsPass) verify(ctx context.Context) error {
-	missing := p.missing
-	p.missing = nil
-	ids := make([]string, len(missing))
-	for i, l := range missing {
-		ids[i] = l.ID
-	}
-	found, cost, err := details(ctx, p.account.Packages, ids)
-	p.asked("getOrderPackageDetails", cost)
-	if err != nil {
-		return err
-	}
-	for _, l := range missing {
-		if err := p.say(ctx, object{order.ProductPackage, l.Card}, l.ID, Judge(&l, theirLines(found[l.ID])), false); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// again looks at everything that has a finding, with nothing left out by a filter,
-// so that a finding closes once its difference is gone, and only then.
-func (p *recordsPass) again(ctx context.Context) error {
-	var ids []string
-	objects := map[object][]string{}
-	for _, about := range p.sitting.Abouts() {
-		rest, ours := strings.CutPrefix(about, p.about(""))
-		if !ours {
-			continue
-		}
-		product, id, _ := strings.Cut(rest, "/")
-		key := ""
-		switch {
-		case !lookupByID(product):
-			key, id, _ = strings.Cut(id, "/")
-		case p.sitting.Has(FindingID(KindDuplicate, about)) || !order.ValidID(id):
-			// By its id they may show one of two, and an id that is none of ours may
-			// not go into a list of ids at all.
-			var err error
-			if key, err = p.sitting.Card(ctx, about); err != nil {
-				return err
-			}
-		}
-		if key == "" && order.ValidID(id) {
-			ids = append(ids, id)
-		}
-		if key == "" {
-			continue
-		}
-		obj := object{product, key}
-		objects[obj] = append(objects[obj], id)
-	}
-	for _, obj := range slices.SortedFunc(maps.Keys(objects), compareObjects) {
-		if err := p.object(ctx, obj, time.Time{}, objects[obj]...); err != nil {
-			return err
-		}
-		for _, id := range objects[obj] {
-			if !p.looked[p.aboutOf(obj, id)] { // in neither book any more
-				if err := p.say(ctx, obj, id, nil, true); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	slices.Sort(ids)
-	found, cost, err := details(ctx, p.account.Packages, ids)
-	p.asked("getOrderPackageDetails", cost)
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
-		ours, err := p.our(ctx, id)
-		if err != nil {
-			return err
-		}
-		if err := p.say(ctx, object{product: order.ProductPackage}, id, Judge(ours, theirLines(found[id])), true); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// say turns what differs about one order into findings, as far as it is old
-// enough; the rest is noted for the next run. What was seen in part only opens
-// findings: again closes them.
-func (p *recordsPass) say(ctx context.Context, obj object, id string, differences []Difference, whole bool) error {
-	about := p.aboutOf(obj, id)
-	if whole {
-		p.looked[about] = true
-	}
-	var found []wire.Finding
-	for _, d := range differences {
-		since := d.Since
-		if y, ok := p.before.Young[about]; ok && y.Since.Before(since) {
-			since = y.Since // met before, whatever touched the row since
-		}
-		stands := p.sitting.Has(FindingID(d.Kind, about))
-		switch {
-		case stands && !whole:
-			continue
-		case stands || p.run.Settled(since, p.Settle):
-			found = append(found, p.finding(obj, d))
-			continue
-		}
-		if len(p.next.Young) < maxNotes {
-			if since.After(p.run.Now) { // their clock is ahead
-				since = p.run.Now
-			}
-			p.next.Young[about] = young{Object: obj.String(), Since: since}
-		}
-	}
-	if whole || !p.sitting.Stands(about) {
-		return p.sitting.Looked(ctx, about, found...)
-	}
-	for _, f := range found {
-		if err := p.sitting.Found(ctx, about, f); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p *recordsPass) finding(obj object, d Difference) wire.Finding {
-	f := wire.Finding{Kind: d.Kind, OrderID: d.ID, Supplier: p.account.Supplier, Account: p.account.Name, Amount: d.Amount,
-		Evidence: "the ledger against the supplier's order lists"}
-	card := ""
-	if d.Ours != nil {
-		f.SupplierOrderID, card = d.Ours.TheirID, d.Ours.Card
-		f.Ours = raw(d.Ours.view())
-	}
-	views := make([]view, 0, len(d.Theirs))
-	for _, t := range d.Theirs {
-		views = append(views, t.view())
-		if t.TheirID != "" {
-			f.SupplierOrderID = t.TheirID
-		}
-		if t.Card != "" {
-			card = t.Card
-		}
-	}
-	switch len(views) {
-	case 0:
-	case 1:
-		f.Theirs = raw(views[0])
-	default:
-		f.Theirs = raw(views)
-	}
-	switch obj.product {
-	case order.ProductPackage:
-		f.ICCID = card
-	case order.ProductCloudESIMPackage:
-		f.EID = card
-	}
-	return f
-}
-
 // testify hands orderer what the lists prove of orders that it is still at, or
 // sees otherwise.
 func (p *recordsPass) testify(ctx context.Context, mine, theirs []Line) error {
@@ -332,12 +173,16 @@ func (p *recordsPass) testify(ctx context.Context, mine, theirs []Line) error {
 		for hi < len(theirs) && theirs[hi].ID == l.ID {
 			hi++
 		}
-		if lo == hi || !p.run.Settled(l.At, p.Settle) {
+		if lo == hi {
 			continue
 		}
 		t := theirs[lo:hi][pick(&l, theirs[lo:hi])]
+		p.born(l, t)
 		if l.State == string(order.Fulfilled) && t.Standing == Bought || l.State == string(order.Refunded) {
 			continue // the usual case, without asking the ledger
+		}
+		if !p.run.Settled(l.At, p.Settle) {
+			continue
 		}
 		r, found, err := p.Ledger.Get(ctx, l.ID)
 		if err != nil {

@@ -34,6 +34,7 @@ type rig struct {
 	bus    *bus.Bus
 	nats   *bustest.Server
 	sim    *sim.Sim
+	url    string
 	client *eiotclub.Client
 	ledger *ledger.Ledger
 	worker *Worker
@@ -70,7 +71,8 @@ func newRig(t *testing.T, change func(*Config)) *rig {
 	r.sim = sim.New(sim.Config{Clock: r.clock, Seed: 7, ClockTolerance: 1000 * time.Hour})
 	srv := httptest.NewServer(r.sim.Handler())
 	t.Cleanup(func() { srv.Close(); r.sim.Close() })
-	r.client = eiotclub.New(eiotclub.Config{BaseURL: srv.URL, AppKey: r.sim.AppKey(), Secret: r.sim.Secret()})
+	r.url = srv.URL
+	r.client = eiotclub.New(eiotclub.Config{BaseURL: r.url, AppKey: r.sim.AppKey(), Secret: r.sim.Secret()})
 	var err error
 	if r.ledger, err = ledger.New(r.bus, "test"); err != nil {
 		t.Fatal(err)
@@ -278,4 +280,8 @@ func (c counting) OrderDetails(ctx context.Context, ids []string, state, page, s
 func (c counting) PackageRecords(ctx context.Context, iccid string, f eiotclub.RecordFilter) ([]eiotclub.Order, int, error) {
 	c.count["records"]++
 	return c.PackageLists.PackageRecords(ctx, iccid, f)
+}
+
+func simOrder(outTradeNo, iccid string) sim.Order {
+	return sim.Order{OutTradeNo: outTradeNo, ICCID: iccid}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/order"
@@ -15,6 +16,33 @@ import (
 // readBatch is how many messages are under way from the server at once.
 const readBatch = 1000
 
+// countSince is how many messages readSince would hand over now.
+func countSince(ctx context.Context, js jetstream.JetStream, stream string, from time.Time, filters ...string) (uint64, error) {
+	c, drop, err := windowConsumer(ctx, js, stream, from, filters)
+	if err != nil {
+		return 0, err
+	}
+	defer drop()
+	return c.CachedInfo().NumPending, nil
+}
+
+// windowConsumer makes a consumer that begins at from, and what removes it.
+func windowConsumer(ctx context.Context, js jetstream.JetStream, stream string, from time.Time, filters []string) (jetstream.Consumer, func(), error) {
+	c, err := js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from, AckPolicy: jetstream.AckNonePolicy,
+		FilterSubjects: filters, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
+		Description: "reconciler reads a window",
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", stream, err)
+	}
+	return c, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = js.DeleteConsumer(ctx, stream, c.CachedInfo().Name) // else it goes by itself in a minute
+	}, nil
+}
+
 // readSince hands every message of a stream that was stored at from or later,
 // up to what is stored now, to do, in order and without a gap.
 func readSince(ctx context.Context, js jetstream.JetStream, stream string, from time.Time, do func(jetstream.Msg, *jetstream.MsgMetadata) error, filters ...string) error {
@@ -23,19 +51,11 @@ func readSince(ctx context.Context, js jetstream.JetStream, stream string, from 
 		return fmt.Errorf("read %s: %w", stream, err)
 	}
 	end := s.CachedInfo().State.LastSeq
-	c, err := s.CreateConsumer(ctx, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from, AckPolicy: jetstream.AckNonePolicy,
-		FilterSubjects: filters, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
-		Description: "reconciler reads a window",
-	})
+	c, drop, err := windowConsumer(ctx, js, stream, from, filters)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", stream, err)
+		return err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = s.DeleteConsumer(ctx, c.CachedInfo().Name) // else it goes by itself in a minute
-	}()
+	defer drop()
 	left, next := c.CachedInfo().NumPending, uint64(1)
 	for left > 0 {
 		batch, err := c.Fetch(int(min(left, readBatch)), jetstream.FetchMaxWait(5*time.Second)) // waits for all of them
@@ -89,6 +109,11 @@ func (l Ledger) Since(ctx context.Context, supplier string, from time.Time, do f
 	}, bus.SubjectOrderEvent("*", supplier, "*"))
 }
 
+// CountSince is how many events Since would hand over now.
+func (l Ledger) CountSince(ctx context.Context, supplier string, from time.Time) (uint64, error) {
+	return countSince(ctx, l.bus.JS, bus.StreamOrderEvents, from, bus.SubjectOrderEvent("*", supplier, "*"))
+}
+
 // Get is an order's last event; false if the ledger does not know it.
 func (l Ledger) Get(ctx context.Context, orderID string) (order.Record, bool, error) {
 	if !order.ValidID(orderID) {
@@ -103,4 +128,50 @@ func (l Ledger) Get(ctx context.Context, orderID string) (order.Record, bool, er
 		return order.Record{}, false, fmt.Errorf("ledger: order %s: %w", orderID, err)
 	}
 	return r, true, nil
+}
+
+// openAtOnce is how many orders are read from the ledger at the same time.
+const openAtOnce = 32
+
+// Open hands the last event of every order in the index of open ones to do, one
+// at a time.
+func (l Ledger) Open(ctx context.Context, do func(order.Record) error) error {
+	kv, err := l.bus.JS.KeyValue(ctx, bus.BucketOpenOrders)
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", bus.BucketOpenOrders, err)
+	}
+	var batch []string
+	flush := func() error {
+		records := make([]order.Record, len(batch))
+		g, gctx := errgroup.WithContext(ctx)
+		for i, id := range batch {
+			g.Go(func() (err error) {
+				records[i], _, err = l.Get(gctx, id)
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+		batch = batch[:0]
+		for _, r := range records {
+			if r.OrderID == "" {
+				continue // its entry is there before its event, or after it
+			}
+			if err := do(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err = each(ctx, kv, ">", func(v jetstream.KeyValueEntry) error {
+		if batch = append(batch, v.Key()); len(batch) < openAtOnce {
+			return nil
+		}
+		return flush()
+	}, jetstream.MetaOnly())
+	if err != nil {
+		return err
+	}
+	return flush()
 }

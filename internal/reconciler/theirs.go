@@ -65,15 +65,13 @@ type BalanceReader interface {
 // answered it (full batches, each state asked once).
 type tally struct{ calls, optimum int }
 
-func (t *tally) add(o tally) { t.calls, t.optimum = t.calls+o.calls, t.optimum+o.optimum }
-
 // full is how many batches of size hold n.
 func full(n, size int) int { return (n + size - 1) / size }
 
 // TheirLine is a row of a list as a line of their book. at is the list's own word
 // for when the row last changed, else when it was ordered.
 func TheirLine(o eiotclub.Order) Line {
-	l := Line{ID: o.OutTradeNo, TheirID: o.OrderID, Card: o.ICCID + o.EID, Package: o.PackageCode, Standing: Bought, At: o.UpdatedAt}
+	l := Line{ID: o.OutTradeNo, TheirID: o.OrderID, Card: o.ICCID + o.EID, Package: o.PackageCode, Standing: Bought, At: o.UpdatedAt, Born: o.CreatedAt}
 	if l.At.IsZero() {
 		l.At = o.CreatedAt
 	}

@@ -10,10 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/supplier"
 	"github.com/simline/simline/internal/supplier/eiotclub"
@@ -278,50 +276,4 @@ func (p *unsettledPass) stuck(ctx context.Context, r order.Record) error {
 
 func (p *unsettledPass) asked(endpoint string, cost tally) {
 	p.Metrics.asked(JobUnsettled, endpoint, cost)
-}
-
-// openAtOnce is how many orders are read from the ledger at the same time.
-const openAtOnce = 32
-
-// Open hands the last event of every order in the index of open ones to do, one
-// at a time.
-func (l Ledger) Open(ctx context.Context, do func(order.Record) error) error {
-	kv, err := l.bus.JS.KeyValue(ctx, bus.BucketOpenOrders)
-	if err != nil {
-		return fmt.Errorf("bucket %s: %w", bus.BucketOpenOrders, err)
-	}
-	var batch []string
-	flush := func() error {
-		records := make([]order.Record, len(batch))
-		g, gctx := errgroup.WithContext(ctx)
-		for i, id := range batch {
-			g.Go(func() (err error) {
-				records[i], _, err = l.Get(gctx, id)
-				return err
-			})
-		}
-		if err := g.Wait(); err != nil {
-			return err
-		}
-		batch = batch[:0]
-		for _, r := range records {
-			if r.OrderID == "" {
-				continue // its entry is there before its event, or after it
-			}
-			if err := do(r); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	err = each(ctx, kv, ">", func(v jetstream.KeyValueEntry) error {
-		if batch = append(batch, v.Key()); len(batch) < openAtOnce {
-			return nil
-		}
-		return flush()
-	}, jetstream.MetaOnly())
-	if err != nil {
-		return err
-	}
-	return flush()
 }

@@ -1,0 +1,160 @@
+package reconciler
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/supplier"
+	"github.com/simline/simline/internal/supplier/eiotclub"
+	"github.com/simline/simline/internal/wire"
+)
+
+// notify stores a notification as ingest would.
+func (r *rig) notify(event, body string) {
+	r.t.Helper()
+	env, err := wire.NewEnvelope(wire.TypeWebhook(event), wire.Source("ingest"), "", "", r.clock(), json.RawMessage(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	data, err := env.Marshal()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if _, err := r.bus.Publish(r.ctx, bus.NewMsg(bus.SubjectWebhook(order.EIOTCLUB, "default", event), "", data)); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func bought(id, iccid string) string {
+	return fmt.Sprintf(`{"id":"n-%s","timestamp":1700000000,"nonce":12345,"event":"SubPkgList","data":[{"iccid":%q,"orderId":1,"outTradeNo":%q,"salesChannel":"API","state":1}]}`, id, iccid, id)
+}
+
+func TestNotifications(t *testing.T) {
+	r := newRig(t, nil)
+	for i := range 3 {
+		r.buy(r.packageRequest(fmt.Sprintf("o-%d", i), r.iccid(i)))
+	}
+	r.sleep(testSettle + time.Minute)
+	r.run(JobNotifications)
+	if got := r.standing(); len(got) != 0 {
+		t.Fatalf("an account that is never notified has findings: %v", got)
+	}
+	r.notify("SubPkgList", bought("o-0", r.iccid(0)))
+	r.notify("SubPkgList", bought("somebody-elses", r.iccid(4)))
+	for i := range 2 {
+		r.buy(r.packageRequest(fmt.Sprintf("p-%d", i), r.iccid(i)))
+	}
+	r.notify("SubPkgList", bought("p-0", r.iccid(0)))
+	r.sleep(testSettle + time.Minute)
+	r.run(JobNotifications)
+	if diff := cmp.Diff([]string{"notification_missing p-1"}, r.standing()); diff != "" {
+		t.Fatalf("(-want +got):\n%s", diff)
+	}
+	r.notify("SubPkgList", bought("p-1", r.iccid(1))) // late
+	r.sleep(time.Minute)
+	r.run(JobNotifications)
+	if got := r.standing(); len(got) != 0 {
+		t.Fatalf("still missing: %v", got)
+	}
+}
+
+// TestRecordsMeetsCardsByNotification: a purchase in our name on a card that we
+// never ordered for is met because it was notified.
+func TestRecordsMeetsCardsByNotification(t *testing.T) {
+	r := newRig(t, nil)
+	r.buy(r.packageRequest("ours", r.iccid(0)))
+	if _, err := r.sim.Plant(simOrder("not-ours", r.iccid(9)), true, false); err != nil {
+		t.Fatal(err)
+	}
+	r.notify("SubPkgList", bought("not-ours", r.iccid(9)))
+	r.sleep(testSettle + time.Minute)
+	r.run(JobRecords)
+	if diff := cmp.Diff([]string{"order_missing_here not-ours 0.50 USD"}, r.standing()); diff != "" {
+		t.Fatalf("(-want +got):\n%s", diff)
+	}
+}
+
+// picky refuses every batch that holds an id it does not like.
+type picky struct{ asked int }
+
+func (p *picky) Tasks(_ context.Context, ids []string) ([]eiotclub.Task, error) {
+	p.asked++
+	if slices.Contains(ids, "bad") {
+		return nil, &supplier.Error{Op: "task/query", Kind: supplier.Refused, Code: "43332", Sent: true}
+	}
+	var out []eiotclub.Task
+	for _, id := range ids {
+		out = append(out, eiotclub.Task{ID: id, Status: eiotclub.TaskSucceeded})
+	}
+	return out, nil
+}
+
+func TestTasksRefusedBatchIsHalved(t *testing.T) {
+	r := newRig(t, nil)
+	p := &picky{}
+	r.worker.tasks.Accounts = []Account{{Supplier: order.EIOTCLUB, Name: "default", Tasks: p}}
+	for i := range 250 {
+		id := fmt.Sprintf("task-%03d", i)
+		if i == 77 {
+			id = "bad"
+		}
+		task := wire.Task{TaskID: id, Supplier: order.EIOTCLUB, Account: "default"}
+		if _, err := r.worker.tasks.KV.Create(r.ctx, taskKey(task), raw(tracked{Task: task, Since: r.clock()})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.sleep(time.Second)
+	r.run(JobTasks)
+	if n := len(messages[wire.TaskEnded](r, bus.StreamTasks, bus.SubjectTaskEnded("*"))); n != 249 {
+		t.Errorf("%d tasks ended, want 249", n)
+	}
+	if p.asked < 4 || p.asked > 3+2*8 {
+		t.Errorf("asked %d times", p.asked)
+	}
+}
+
+func TestBudgetLeavesOrdersTheirShare(t *testing.T) {
+	r := newRig(t, nil)
+	kv, err := r.bus.JS.KeyValue(r.ctx, bus.BucketBudgets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &Budget{KV: kv, Key: BudgetKey(order.ESIMFly, "default"), Limit: 20, Window: time.Hour, Now: r.clock}
+	taken := 0
+	var last error
+	for range 30 {
+		if last = b.Take(r.ctx); last == nil {
+			taken++
+		}
+	}
+	var e *supplier.Error
+	if taken != 10 || !errors.As(last, &e) || e.Kind != supplier.Busy || e.RetryAfter != time.Hour {
+		t.Errorf("took %d of 20, then %v", taken, last)
+	}
+	r.sleep(time.Hour)
+	if err := b.Take(r.ctx); err != nil {
+		t.Errorf("in the next window: %v", err)
+	}
+	// Orderer was told to pause; it writes the same value.
+	if _, err := kv.PutString(r.ctx, b.Key, fmt.Sprintf(`{"start":%q,"used":1,"pause":%q}`, r.clock().Format(time.RFC3339), r.clock().Add(time.Minute).Format(time.RFC3339))); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Take(r.ctx); !errors.As(err, &e) || e.RetryAfter != time.Minute {
+		t.Errorf("during the pause: %v", err)
+	}
+	if _, err := kv.PutString(r.ctx, b.Key, `not json`); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Take(r.ctx); err != nil {
+		t.Errorf("after an unreadable count: %v", err)
+	}
+}
