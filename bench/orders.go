@@ -245,15 +245,16 @@ func (s *orderStage) floor(ctx context.Context, n int) (float64, error) {
 
 // worker makes the engine as cmd/orderer does.
 func (s *orderStage) worker() (*orderer.Worker, *ledger.Ledger, error) {
-	cfg := orderer.Config{Concurrency: orderer.DefaultConcurrency, OutOfStock: "wait", Timing: orderer.Timing{Timeout: 30 * time.Second, AckWait: 5 * time.Minute,
-		WaitMin: 5 * time.Second, WaitMax: 5 * time.Minute, Sweep: 5 * time.Second}}
+	cfg := orderer.Config{Concurrency: bus.DefaultSettings().MaxInFlight, OutOfStock: "wait", Timing: orderer.Timing{Timeout: 30 * time.Second, AckWait: 5 * time.Minute,
+		WaitMin: 5 * time.Second, WaitMax: 5 * time.Minute, Sweep: 5 * time.Second,
+		LookInterval: time.Hour}} // no follow-up during the measurement: the shop knows no look-ups
 	book, err := ledger.New(s.bus, "orderer")
 	if err != nil {
 		return nil, nil, err
 	}
 	client := eiotclub.New(eiotclub.Config{BaseURL: s.shop.URL, AppKey: "000001", Secret: "a1b1c1d1", HTTP: supplier.NewHTTP(supplier.HTTPConfig{})})
 	w, err := orderer.New(cfg, orderer.Deps{Bus: s.bus, Ledger: book, Log: slog.New(slog.DiscardHandler), Metrics: orderer.NewMetrics(prometheus.NewRegistry()),
-		Accounts: []orderer.Account{{Supplier: order.EIOTCLUB, Name: "default", Client: client}}, Work: context.Background(), Owner: "bench"})
+		Accounts: []orderer.Account{{Supplier: order.EIOTCLUB, Name: "default", Client: client}}, Work: context.Background()})
 	return w, book, err
 }
 

@@ -8,8 +8,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/orderer"
@@ -44,7 +42,7 @@ func run(ctx context.Context, p *service.Process, cfg *orderer.Config) error {
 	if err != nil {
 		return err
 	}
-	w, err = orderer.New(*cfg, orderer.Deps{Bus: b, Ledger: book, Accounts: accounts, Log: p.Log, Metrics: metrics, Work: p.Work, Owner: uuid.NewString()})
+	w, err = orderer.New(*cfg, orderer.Deps{Bus: b, Ledger: book, Accounts: accounts, Log: p.Log, Metrics: metrics, Work: p.Work})
 	if err != nil {
 		return fmt.Errorf("orderer: %w", err)
 	}

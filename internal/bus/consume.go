@@ -82,9 +82,18 @@ func (b *Bus) Consume(ctx, work context.Context, cfg ConsumeConfig, handle Handl
 	}
 	stop := context.AfterFunc(ctx, it.Drain)
 	defer stop()
+	// Workers that stay keep the stacks that decoding and encoding have grown.
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	slots := make(chan struct{}, n)
+	msgs := make(chan jetstream.Msg)
+	defer close(msgs)
+	for range n {
+		wg.Go(func() {
+			for msg := range msgs {
+				b.handle(work, cfg, ackWait, msg, handle)
+			}
+		})
+	}
 	misses := 0
 	for {
 		msg, err := it.Next()
@@ -110,15 +119,15 @@ func (b *Bus) Consume(ctx, work context.Context, cfg ConsumeConfig, handle Handl
 			return fmt.Errorf("consumer %s of %s: %w", cfg.Durable, cfg.Stream, err)
 		}
 		misses = 0
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			if cfg.Progress {
-				defer b.inProgress(msg, ackWait/3)()
-			}
-			b.settle(work, cfg.Stream, msg, handle(work, msg))
-		})
+		msgs <- msg
 	}
+}
+
+func (b *Bus) handle(work context.Context, cfg ConsumeConfig, ackWait time.Duration, msg jetstream.Msg, handle Handler) {
+	if cfg.Progress {
+		defer b.inProgress(msg, ackWait/3)()
+	}
+	b.settle(work, cfg.Stream, msg, handle(work, msg))
 }
 
 // inProgress tells the server every interval that msg is being worked on, until

@@ -162,8 +162,8 @@ func TestHistoriesUnderConcurrentWritersAreThoseOfARegister(t *testing.T) {
 		}
 	}
 	t.Logf("%d operations, %d of unknown outcome", len(history), unknown)
-	if unknown < 5 {
-		t.Errorf("only %d outcomes were unknown: the gate did little", unknown)
+	if unknown == 0 {
+		t.Error("no outcome was unknown: the gate did nothing")
 	}
 	if result := porcupine.CheckOperationsTimeout(ledgerModel, history, 30*time.Second); result != porcupine.Ok {
 		t.Fatalf("seed %d: the history is %s", seed, result)

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -125,7 +126,11 @@ func (l *Ledger) Append(ctx context.Context, prev Entry, next order.Record) (Ent
 }
 
 func (l *Ledger) encode(r order.Record, trace string) ([]byte, error) {
-	env, err := wire.NewEnvelope(wire.TypeOrder(string(r.State)), l.source, r.OrderID, r.Writer, r.At, r)
+	data, err := r.AppendJSON(make([]byte, 0, 1024))
+	if err != nil {
+		return nil, err
+	}
+	env, err := wire.NewEnvelope(wire.TypeOrder(string(r.State)), l.source, r.OrderID, r.Writer, r.At, json.RawMessage(data))
 	if err != nil {
 		return nil, err
 	}

@@ -180,7 +180,7 @@ func (r Request) Hash() string {
 	if r.Supplier == ESIMFly && r.Quantity == 0 {
 		r.Quantity = 1
 	}
-	b, err := json.Marshal(r)
+	b, err := r.AppendJSON(make([]byte, 0, 512))
 	if err != nil { // Metadata that is not JSON never passes decoding.
 		b = fmt.Appendf(nil, "%+v", r)
 	}

@@ -91,7 +91,7 @@ func (s *slowShop) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	s.sold++
 	n := s.sold
 	s.mu.Unlock()
-	time.Sleep(15 * time.Millisecond) // the shop's own time
+	<-time.After(15 * time.Millisecond) // the shop's own time
 	s.mu.Lock()
 	s.now[body.ICCID]--
 	s.all--

@@ -15,16 +15,18 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/order"
 )
 
 // cards keeps two orders for one card from being in flight together: within this
-// replica by a map, between replicas by an entry in the leases bucket that the
-// server removes when its holder died. It saves the supplier from races; that no
-// order is placed twice does not hang on it.
+// replica by a map, between replicas by an entry in a bucket that names the order
+// in flight. Nobody removes an entry: whoever finds one asks the ledger whether
+// its order is still in flight, and the server lets it go in the end. It saves the
+// supplier from races; that no order is placed twice does not hang on it.
 type cards struct {
 	bus    *bus.Bus
 	commit *bus.Committer
-	owner  string
+	ledger Ledger
 
 	mu   sync.Mutex
 	held map[string]bool
@@ -34,29 +36,19 @@ type cards struct {
 type locker interface {
 	// hold takes the object within this replica, or says that it is taken.
 	hold(object string) bool
-	// lock takes a held object over all replicas for at most ttl, or lets it go and
-	// returns a nil card with the reason.
-	lock(ctx context.Context, object string, ttl time.Duration) (*card, error)
+	// lock takes a held object for an order over all replicas, for ttl at most. False
+	// if another replica's order is in flight for it.
+	lock(ctx context.Context, object, orderID string, ttl time.Duration) (bool, error)
+	// let gives a held object back within this replica.
+	let(object string)
 }
 
-// card is an object that this worker has to itself.
-type card struct {
-	unlockIt func(context.Context)
-}
-
-// unlock lets the card go. Nothing is wrong with a nil one.
-func (c *card) unlock(ctx context.Context) {
-	if c != nil {
-		c.unlockIt(ctx)
-	}
-}
-
-func newCards(b *bus.Bus, owner string) (*cards, error) {
+func newCards(b *bus.Bus, l Ledger) (*cards, error) {
 	commit, err := bus.NewCommitter(b, bus.CommitOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("card locks: %w", err)
 	}
-	return &cards{bus: b, commit: commit, owner: owner, held: map[string]bool{}}, nil
+	return &cards{bus: b, commit: commit, ledger: l, held: map[string]bool{}}, nil
 }
 
 // isNew: what is bought is new, so nobody else can want it.
@@ -75,22 +67,10 @@ func (c *cards) hold(object string) bool {
 	return true
 }
 
-func (c *cards) lock(ctx context.Context, object string, ttl time.Duration) (*card, error) {
-	if isNew(object) {
-		return &card{unlockIt: func(context.Context) {}}, nil
-	}
-	seq, err := c.take(ctx, object, ttl)
-	if err != nil {
-		c.let(object)
-		return nil, err
-	}
-	return &card{unlockIt: func(ctx context.Context) {
-		c.give(ctx, object, seq)
-		c.let(object)
-	}}, nil
-}
-
 func (c *cards) let(object string) {
+	if isNew(object) {
+		return
+	}
 	c.mu.Lock()
 	delete(c.held, object)
 	c.mu.Unlock()
@@ -102,42 +82,42 @@ func (c *cards) subject(object string) string {
 	return bus.SubjectKV(bus.BucketLeases, "card."+hex.EncodeToString(sum[:12]))
 }
 
-func (c *cards) take(ctx context.Context, object string, ttl time.Duration) (uint64, error) {
+func (c *cards) lock(ctx context.Context, object, orderID string, ttl time.Duration) (bool, error) {
+	if isNew(object) {
+		return true, nil
+	}
 	subject, last := c.subject(object), uint64(0)
-	for range 2 {
-		msg := bus.NewMsg(subject, "", []byte(c.owner))
+	for range 3 {
+		msg := bus.NewMsg(subject, "", []byte(orderID))
 		bus.Expect(msg, subject, last)
 		msg.Header[jetstream.MsgTTLHeader] = []string{seconds(ttl)}
-		ack, err := c.commit.Publish(ctx, msg)
+		_, err := c.commit.Publish(ctx, msg)
 		if err == nil {
-			return ack.Sequence, nil
+			return true, nil
 		}
 		if !errors.Is(err, bus.ErrConflict) {
-			return 0, fmt.Errorf("card lock: %w", err)
+			return false, fmt.Errorf("card lock: %w", err)
 		}
 		m, found, err := c.bus.Last(ctx, bus.StreamKV(bus.BucketLeases), subject)
 		if err != nil {
-			return 0, fmt.Errorf("card lock: %w", err)
+			return false, fmt.Errorf("card lock: %w", err)
 		}
-		if found && len(m.Data) > 0 {
-			return 0, errCardBusy
+		if found && len(m.Data) > 0 && string(m.Data) != orderID {
+			holder, known, err := c.ledger.Get(ctx, string(m.Data))
+			if err != nil {
+				return false, fmt.Errorf("card lock: %w", err)
+			}
+			// A holder without an event is about to write its intent.
+			if !known || holder.State == order.Intent {
+				return false, nil
+			}
 		}
-		last = m.Sequence // only the mark of one that was let go
+		last = m.Sequence
 	}
-	return 0, errCardBusy
+	return false, nil
 }
 
-// give lets an entry go; a mark stays for a second. If that fails, the entry goes
-// by itself when its time is over.
-func (c *cards) give(ctx context.Context, object string, seq uint64) {
-	subject := c.subject(object)
-	msg := bus.NewMsg(subject, "", nil)
-	bus.Expect(msg, subject, seq)
-	msg.Header["KV-Operation"] = []string{"PURGE"}
-	msg.Header[jetstream.MsgTTLHeader] = []string{"1"}
-	_, _ = c.commit.Publish(ctx, msg)
-}
-
+// seconds is a message's time to live as its header has it.
 func seconds(d time.Duration) string {
 	return strconv.Itoa(max(1, int(math.Ceil(d.Seconds()))))
 }

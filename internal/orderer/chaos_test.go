@@ -324,8 +324,13 @@ func (m *mortal) Unguard(ctx context.Context, id string) error {
 func (m *mortal) All(ctx context.Context) iter.Seq2[ledger.Open, error] { return m.run.ledger.All(ctx) }
 
 func (m *mortal) hold(string) bool { return true }
-func (m *mortal) lock(context.Context, string, time.Duration) (*card, error) {
-	return &card{unlockIt: func(context.Context) {}}, nil
+func (m *mortal) let(string)       {}
+func (m *mortal) lock(context.Context, string, string, time.Duration) (mine bool, err error) {
+	err = m.op("card lock", func() error {
+		mine = m.run.rng.IntN(20) > 0 // now and then another replica has the card
+		return nil
+	})
+	return mine, err
 }
 
 func (m *mortal) Rules(product string) (supplier.Rules, bool) {

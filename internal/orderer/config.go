@@ -20,9 +20,6 @@ type Config struct {
 	OutOfStock string `env:"ORDER_OUT_OF_STOCK" envDefault:"wait" desc:"what becomes of an order that is out of stock: wait or reject"`
 }
 
-// DefaultConcurrency is the default of ORDER_CONCURRENCY.
-const DefaultConcurrency = 64
-
 // Timing is every duration that orderer goes by.
 type Timing struct {
 	// Timeout must stay below AckWait, or a second worker would take an order up

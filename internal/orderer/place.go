@@ -65,14 +65,20 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry) (stand,
 		return stand{Entry: cur}, errBreaker
 	}
 	start := w.now()
-	card, intent, err := w.intend(ctx, a, cur)
+	object := cur.Request.Object()
+	if !w.cards.hold(object) {
+		done(nil)
+		return stand{Entry: cur}, errCardBusy
+	}
+	defer w.cards.let(object)
+	intent, mine, err := w.intend(ctx, a, cur, object)
 	// If we die here: the intent stands and nothing was sent. Whoever takes the
 	// order up cannot know that, and looks first.
 	if err != nil {
 		done(nil)
 		return stand{Entry: cur}, err
 	}
-	if card == nil {
+	if !mine {
 		done(nil)
 		return w.record(ctx, a, intent, w.judge(a, &intent.Record).cardBusy(intent.Record))
 	}
@@ -81,7 +87,6 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry) (stand,
 	left := w.cfg.Timeout - w.now().Sub(start)
 	if left < w.cfg.Timeout/2 {
 		done(nil)
-		card.unlock(ctx)
 		return stand{Entry: intent}, errTooLate
 	}
 	call, cancel := context.WithTimeout(ctx, left)
@@ -91,30 +96,23 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry) (stand,
 	// finds it, or a safe repeat does.
 	done(a.learn(err))
 	a.sawBalance(placement.Balance)
-	var next stand
-	r := w.decide.verdict(w.judge(a, &intent.Record), intent.Record, placement, err)
-	w.both(func() { next, err = w.outcome(ctx, a, intent, r) }, func() { card.unlock(ctx) })
-	return next, err
+	return w.outcome(ctx, a, intent, w.decide.verdict(w.judge(a, &intent.Record), intent.Record, placement, err))
 }
 
-// intend makes the intent durable and takes the card, both at once. A nil card is
-// in another replica's hands: then the intent stands, and no call follows it.
-func (w *Worker) intend(ctx context.Context, a *account, cur ledger.Entry) (card *card, intent ledger.Entry, err error) {
-	object := cur.Request.Object()
-	if !w.cards.hold(object) {
-		return nil, cur, errCardBusy
-	}
+// intend makes the intent durable and takes the card over all replicas, both at
+// once. If the card is not ours then, the intent stands, and no call follows it.
+func (w *Worker) intend(ctx context.Context, a *account, cur ledger.Entry, object string) (intent ledger.Entry, mine bool, err error) {
 	r := w.decide.intend(w.judge(a, &cur.Record), cur.Record, a.Client.RequestID(cur.OrderID, cur.Round), a.seenBalance())
-	var lockErr error
-	w.both(func() { intent, err = w.append(ctx, cur, r) }, func() { card, lockErr = w.cards.lock(ctx, object, w.cfg.stale()) })
-	if err != nil {
-		card.unlock(ctx)
-		return nil, cur, err
+	if isNew(object) {
+		intent, err = w.append(ctx, cur, r)
+		return intent, true, err
 	}
-	if lockErr != nil && !errors.Is(lockErr, errCardBusy) {
+	var lockErr error
+	w.both(func() { intent, err = w.append(ctx, cur, r) }, func() { mine, lockErr = w.cards.lock(ctx, object, cur.OrderID, w.cfg.stale()) })
+	if lockErr != nil {
 		w.failed("card lock", lockErr) // not taken: the same as taken by another
 	}
-	return card, intent, nil
+	return intent, mine, err
 }
 
 // cardBusy is an intent whose call was not made because of its card.
@@ -166,13 +164,29 @@ func (w *Worker) record(ctx context.Context, a *account, cur ledger.Entry, r ord
 	return stand{Entry: next, due: due, guarded: guardErr == nil}, err
 }
 
-// atOnce runs two functions side by side.
+// atOnce runs two functions side by side. The goroutine of the second is kept for
+// the next call: what it encodes grows its stack only once.
 func atOnce(f, g func()) {
 	done := make(chan struct{})
-	go func() {
+	job := func() {
 		defer close(done)
 		g()
-	}()
+	}
+	select {
+	case jobs <- job:
+	default:
+		go work(job)
+	}
 	f()
 	<-done
+}
+
+// jobs are taken by goroutines that have ended one; there are as many as were ever
+// needed at once.
+var jobs = make(chan func())
+
+func work(job func()) {
+	for ; ; job = <-jobs {
+		job()
+	}
 }

@@ -39,7 +39,6 @@ type Deps struct {
 	Log      *slog.Logger
 	Metrics  *Metrics
 	Work     context.Context // of orders in hand; outlives Run's by the grace
-	Owner    string          // this replica's name
 }
 
 // Worker takes orders from the queue, moves them, and looks after those that are
@@ -91,7 +90,7 @@ func New(cfg Config, d Deps) (*Worker, error) {
 	}
 	w := &Worker{cfg: cfg, bus: d.Bus, ledger: d.Ledger, accounts: map[accountKey]*account{}, log: d.Log, m: d.Metrics,
 		switches: &switches{log: d.Log}, work: d.Work, now: time.Now, random: rand.Float64, both: atOnce, decide: sound}
-	locks, err := newCards(d.Bus, d.Owner)
+	locks, err := newCards(d.Bus, d.Ledger)
 	if err != nil {
 		return nil, err
 	}

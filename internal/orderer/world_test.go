@@ -77,7 +77,7 @@ func (w *world) newWorker(change ...func(*Config, []Account)) *Worker {
 	for _, c := range change {
 		c(&cfg, accounts)
 	}
-	worker, err := New(cfg, Deps{Bus: w.bus, Ledger: w.ledger, Accounts: accounts, Metrics: NewMetrics(prometheus.NewRegistry()), Work: context.Background(), Owner: "test"})
+	worker, err := New(cfg, Deps{Bus: w.bus, Ledger: w.ledger, Accounts: accounts, Metrics: NewMetrics(prometheus.NewRegistry()), Work: context.Background()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
