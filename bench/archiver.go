@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	archiverEvents = 60_000
+	archiverEvents = 120_000
 	archiverRounds = 3
 )
 
@@ -143,7 +143,7 @@ func archiverRecord(id string, i int, state order.State) order.Record {
 // archiverDrain runs archiver until all is in ClickHouse.
 func archiverDrain(ctx context.Context, b *bus.Bus, db *warehouse.DB, dsn string, n int) (float64, error) {
 	var cfg archiver.Config
-	if err := service.LoadConfig([]string{"CLICKHOUSE_DSN=" + dsn}, &cfg); err != nil {
+	if err := service.LoadConfig([]string{"CLICKHOUSE_DSN=" + dsn, "ARCHIVE_MAX_DELAY=200ms"}, &cfg); err != nil {
 		return 0, err
 	}
 	w := archiver.New(cfg, archiver.Deps{Bus: b, Warehouse: db, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Owner: "bench", Work: context.WithoutCancel(ctx)})

@@ -34,6 +34,7 @@ var suites = []struct {
 }{
 	{"orders", ordersBench},
 	{"ingest", ingestBench},
+	{"archiver", archiverBench},
 	{"recon_calls", reconCalls},
 	{"recon_compare", reconCompare},
 	{"cdr", cdrLoad},

@@ -245,7 +245,7 @@ func (s *orderStage) floor(ctx context.Context, n int) (float64, error) {
 
 // worker makes the engine as cmd/orderer does.
 func (s *orderStage) worker() (*orderer.Worker, *ledger.Ledger, error) {
-	cfg := orderer.Config{Concurrency: bus.DefaultSettings().MaxInFlight, OutOfStock: "wait", Timing: orderer.Timing{Timeout: 30 * time.Second, AckWait: 5 * time.Minute,
+	cfg := orderer.Config{Concurrency: 64, OutOfStock: "wait", Timing: orderer.Timing{Timeout: 30 * time.Second, AckWait: 5 * time.Minute,
 		WaitMin: 5 * time.Second, WaitMax: 5 * time.Minute, Sweep: 5 * time.Second,
 		LookInterval: time.Hour}} // no follow-up during the measurement: the shop knows no look-ups
 	book, err := ledger.New(s.bus, "orderer")

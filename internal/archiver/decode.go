@@ -1,12 +1,14 @@
 package archiver
 
 import (
+	"bytes"
 	"encoding/json"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/shopspring/decimal"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/order"
@@ -26,7 +28,7 @@ type record struct {
 	ack         func() error // this and all before it
 }
 
-func (m record) key(epoch, now time.Time, data json.RawMessage) warehouse.EventKey {
+func (m record) key(epoch, now time.Time, data []byte) warehouse.EventKey {
 	return warehouse.EventKey{Epoch: epoch, Sequence: m.sequence, PublishedAt: m.publishedAt, ArchivedAt: now, Raw: redact(data)}
 }
 
@@ -34,69 +36,170 @@ func (m record) key(epoch, now time.Time, data json.RawMessage) warehouse.EventK
 // our own workers published, so it is read once and without wire's strictness;
 // what cannot be read at all is set aside.
 type envelope struct {
-	ID   string          `json:"id"`
-	Time time.Time       `json:"time"`
-	Data json.RawMessage `json:"data"`
+	id   string
+	time time.Time
+	data []byte
 }
 
-// open reads the envelope of m and its data into v, unless v is nil.
-func (m record) open(v any) (envelope, error) {
-	var env envelope
-	if err := json.Unmarshal(m.data, &env); err != nil {
+// open reads the envelope of m.
+func (m record) open() (env envelope, err error) {
+	err = walkObject(bytes.TrimSpace(m.data), func(name, v []byte) (err error) {
+		switch string(name) {
+		case "id":
+			env.id, err = text(v)
+		case "time":
+			env.time, err = moment(v)
+		case "data":
+			env.data = v
+		}
+		return err
+	})
+	switch {
+	case err != nil:
 		return env, &wire.Error{Reason: wire.ReasonMalformed, Text: err.Error()}
-	}
-	if len(env.Data) == 0 || env.Data[0] != '{' {
+	case len(env.data) == 0 || env.data[0] != '{':
 		return env, &wire.Error{Reason: wire.ReasonSchema, Text: "no CloudEvents data"}
-	}
-	if v == nil {
-		return env, nil
-	}
-	if err := json.Unmarshal(env.Data, v); err != nil {
-		return env, &wire.Error{Reason: wire.ReasonSchema, Text: err.Error()}
 	}
 	return env, nil
 }
 
-func decodeOrder(m record, epoch, now time.Time) (warehouse.OrderEvent, error) {
-	var r order.Record
-	env, err := m.open(&r)
+// read unmarshals the data into v; for what is rare.
+func (e envelope) read(v any) error {
+	if err := json.Unmarshal(e.data, v); err != nil {
+		return &wire.Error{Reason: wire.ReasonSchema, Text: err.Error()}
+	}
+	return nil
+}
+
+// decodeOrder reads order.Record where it lies: order events are most of what is
+// archived. A test holds it to encoding/json's reading.
+func decodeOrder(m record, epoch, now time.Time) (e warehouse.OrderEvent, err error) {
+	env, err := m.open()
 	if err != nil {
-		return warehouse.OrderEvent{}, err
+		return e, err
 	}
-	if r.OrderID == "" || !r.State.Valid() {
-		return warehouse.OrderEvent{}, &wire.Error{Reason: wire.ReasonSchema, Text: "no order event"}
+	e = warehouse.OrderEvent{EventKey: m.key(epoch, now, env.data), EventID: env.id, Quantity: 1}
+	if err = walkObject(env.data, func(name, v []byte) error { return orderField(&e, string(name), v) }); err != nil {
+		return e, &wire.Error{Reason: wire.ReasonSchema, Text: err.Error()}
 	}
-	e := warehouse.OrderEvent{
-		EventKey: m.key(epoch, now, env.Data), EventID: env.ID,
-		OrderID: r.OrderID, Supplier: r.Supplier, Product: r.Product, Account: r.Account,
-		State: string(r.State), Certainty: string(r.Certainty), Evidence: string(r.Evidence),
-		SupplierOrderID: r.SupplierOrderID, SupplierOrderNumber: r.SupplierOrderNumber,
-		EID: r.Request.EID, Quantity: uint16(max(1, min(r.Request.Quantity, 1000))),
-		PackageCode: firstOf(r.Request.PackageCode, r.Request.GoodsCode, r.Request.PoolTypeCode),
-		Total:       amount(r.Total), MaxTotal: amount(r.Request.MaxTotal), Balance: amount(r.Balance),
-		Waiting: r.WaitingFor, Attempt: uint32(max(0, r.Attempt)), At: r.At, AcceptedAt: r.AcceptedAt,
-	}
-	if r.FirstSentAt != nil {
-		e.FirstSentAt = *r.FirstSentAt
-	}
-	if r.Error != nil {
-		e.ErrorKind, e.ErrorCode, e.ErrorMessage = r.Error.Kind, r.Error.Code, redactText(r.Error.Message)
-	}
-	if r.Request.ICCID != "" {
-		e.ICCIDs = append(e.ICCIDs, r.Request.ICCID)
-	}
-	for _, s := range r.ESIMs {
-		if s.ICCID != "" && s.ICCID != r.Request.ICCID {
-			e.ICCIDs = append(e.ICCIDs, s.ICCID)
-		}
+	if e.OrderID == "" || !order.State(e.State).Valid() {
+		return e, &wire.Error{Reason: wire.ReasonSchema, Text: "no order event"}
 	}
 	return e, nil
+}
+
+func orderField(e *warehouse.OrderEvent, name string, v []byte) (err error) {
+	switch name {
+	case "order_id":
+		return into(&e.OrderID, v)
+	case "supplier":
+		return into(&e.Supplier, v)
+	case "product":
+		return into(&e.Product, v)
+	case "account":
+		return into(&e.Account, v)
+	case "state":
+		return into(&e.State, v)
+	case "certainty":
+		return into(&e.Certainty, v)
+	case "evidence":
+		return into(&e.Evidence, v)
+	case "supplier_order_id":
+		return into(&e.SupplierOrderID, v)
+	case "supplier_order_number":
+		return into(&e.SupplierOrderNumber, v)
+	case "waiting_for":
+		return into(&e.Waiting, v)
+	case "total":
+		e.Total, err = moneyOf(v)
+	case "balance":
+		e.Balance, err = moneyOf(v)
+	case "at":
+		e.At, err = moment(v)
+	case "accepted_at":
+		e.AcceptedAt, err = moment(v)
+	case "first_sent_at":
+		e.FirstSentAt, err = moment(v)
+	case "attempt":
+		var n int64
+		n, err = whole(v)
+		e.Attempt = uint32(max(0, min(n, math.MaxUint32)))
+	case "error":
+		return orderError(e, v)
+	case "esims":
+		return walkList(v, func(v []byte) error {
+			return walkObject(v, func(name, v []byte) error {
+				if string(name) != "iccid" {
+					return nil
+				}
+				return addCard(e, v)
+			})
+		})
+	case "request":
+		return walkObject(v, func(name, v []byte) error { return requestField(e, string(name), v) })
+	}
+	return err
+}
+
+func orderError(e *warehouse.OrderEvent, v []byte) error {
+	if string(v) == "null" {
+		return nil
+	}
+	return walkObject(v, func(name, v []byte) (err error) {
+		switch string(name) {
+		case "kind":
+			return into(&e.ErrorKind, v)
+		case "code":
+			return into(&e.ErrorCode, v)
+		case "message":
+			err = into(&e.ErrorMessage, v)
+			e.ErrorMessage = redactText(e.ErrorMessage)
+		}
+		return err
+	})
+}
+
+func requestField(e *warehouse.OrderEvent, name string, v []byte) (err error) {
+	switch name {
+	case "iccid":
+		// The card that the order is for stands first, wherever it was written.
+		cards := e.ICCIDs
+		e.ICCIDs = nil
+		err = addCard(e, v)
+		for _, c := range cards {
+			if !slices.Contains(e.ICCIDs, c) {
+				e.ICCIDs = append(e.ICCIDs, c)
+			}
+		}
+	case "eid":
+		return into(&e.EID, v)
+	case "package_code", "goods_code", "pool_type_code":
+		var s string
+		if s, err = text(v); s != "" && (e.PackageCode == "" || name == "package_code") {
+			e.PackageCode = s
+		}
+	case "quantity":
+		var n int64
+		n, err = whole(v)
+		e.Quantity = uint16(max(1, min(n, 1000)))
+	case "max_total":
+		e.MaxTotal, err = moneyOf(v)
+	}
+	return err
+}
+
+func addCard(e *warehouse.OrderEvent, v []byte) error {
+	s, err := text(v)
+	if err == nil && s != "" && !slices.Contains(e.ICCIDs, s) {
+		e.ICCIDs = append(e.ICCIDs, s)
+	}
+	return err
 }
 
 // decodeWebhook reads a notification. One whose data cannot be read is kept all
 // the same, with the common fields that could be.
 func decodeWebhook(m record, epoch, now time.Time) (warehouse.Webhook, error) {
-	env, err := m.open(nil)
+	env, err := m.open()
 	if err != nil {
 		return warehouse.Webhook{}, err
 	}
@@ -104,17 +207,17 @@ func decodeWebhook(m record, epoch, now time.Time) (warehouse.Webhook, error) {
 	if len(tokens) != 5 {
 		return warehouse.Webhook{}, &wire.Error{Reason: wire.ReasonMismatch, Text: "subject is not webhooks.v1.<supplier>.<account>.<event>"}
 	}
-	n, _ := eiotclub.ParseNotification(env.Data) // what could be read of it
+	n, _ := eiotclub.ParseNotification(env.data) // what could be read of it
 	// By the supplier's own id, whatever it was published under: a repeat of years
 	// later is the same notification.
-	id := firstOf(m.messageID, env.ID)
+	id := firstOf(m.messageID, env.id)
 	if n.ID != "" {
 		id = tokens[2] + ":" + tokens[3] + ":" + n.ID
 	}
 	w := warehouse.Webhook{
-		EventKey: m.key(epoch, now, env.Data), MessageID: id,
+		EventKey: m.key(epoch, now, env.data), MessageID: id,
 		Supplier: tokens[2], Account: tokens[3], Event: tokens[4],
-		NotificationID: n.ID, SentAt: n.Timestamp, ReceivedAt: env.Time, ICCID: n.ICCID, EID: n.EID,
+		NotificationID: n.ID, SentAt: n.Timestamp, ReceivedAt: env.time, ICCID: n.ICCID, EID: n.EID,
 		AlertType: uint8(max(0, min(n.AlertType, 255))), AlertValue: n.AlertValue,
 	}
 	card := func(id string) {
@@ -144,16 +247,19 @@ func decodeWebhook(m record, epoch, now time.Time) (warehouse.Webhook, error) {
 }
 
 func decodeFinding(m record, epoch, now time.Time) (warehouse.Finding, error) {
-	var f wire.Finding
-	env, err := m.open(&f)
+	env, err := m.open()
 	if err != nil {
+		return warehouse.Finding{}, err
+	}
+	var f wire.Finding
+	if err := env.read(&f); err != nil {
 		return warehouse.Finding{}, err
 	}
 	if f.FindingID == "" {
 		return warehouse.Finding{}, &wire.Error{Reason: wire.ReasonSchema, Text: "no finding"}
 	}
 	return warehouse.Finding{
-		EventKey: m.key(epoch, now, env.Data), FindingID: f.FindingID, Kind: f.Kind, Severity: f.Severity, Status: f.Status,
+		EventKey: m.key(epoch, now, env.data), FindingID: f.FindingID, Kind: f.Kind, Severity: f.Severity, Status: f.Status,
 		Supplier: f.Supplier, Account: f.Account, OrderID: f.OrderID, SupplierOrderID: f.SupplierOrderID,
 		ICCID: f.ICCID, EID: f.EID, TaskID: f.TaskID, Window: f.Window, Ours: redact(f.Ours), Theirs: redact(f.Theirs),
 		Amount: amount(f.Amount), FirstSeen: f.FirstSeen, LastSeen: f.LastSeen, Evidence: redactText(f.Evidence), SuggestedAction: f.SuggestedAction,
@@ -161,21 +267,23 @@ func decodeFinding(m record, epoch, now time.Time) (warehouse.Finding, error) {
 }
 
 func decodeCDREvent(m record, epoch, now time.Time) (warehouse.CDREvent, error) {
-	if strings.HasPrefix(m.subject, bus.SubjectCDRGap("")) {
-		var g wire.CDRGap
-		env, err := m.open(&g)
-		if err != nil {
-			return warehouse.CDREvent{}, err
-		}
-		return warehouse.CDREvent{EventKey: m.key(epoch, now, env.Data), EventID: env.ID, Kind: "gap",
-			Account: g.Account, WindowStart: g.WindowStart, WindowEnd: g.WindowEnd, At: g.Since}, nil
-	}
-	var l wire.CDRLoaded
-	env, err := m.open(&l)
+	env, err := m.open()
 	if err != nil {
 		return warehouse.CDREvent{}, err
 	}
-	return warehouse.CDREvent{EventKey: m.key(epoch, now, env.Data), EventID: env.ID, Kind: "loaded",
+	if strings.HasPrefix(m.subject, bus.SubjectCDRGap("")) {
+		var g wire.CDRGap
+		if err := env.read(&g); err != nil {
+			return warehouse.CDREvent{}, err
+		}
+		return warehouse.CDREvent{EventKey: m.key(epoch, now, env.data), EventID: env.id, Kind: "gap",
+			Account: g.Account, WindowStart: g.WindowStart, WindowEnd: g.WindowEnd, At: g.Since}, nil
+	}
+	var l wire.CDRLoaded
+	if err := env.read(&l); err != nil {
+		return warehouse.CDREvent{}, err
+	}
+	return warehouse.CDREvent{EventKey: m.key(epoch, now, env.data), EventID: env.id, Kind: "loaded",
 		Account: l.Account, File: l.File, SHA256: l.SHA256, Size: count(l.Size),
 		WindowStart: l.WindowStart, WindowEnd: l.WindowEnd, GeneratedAt: l.GeneratedAt, At: l.LoadedAt,
 		Rows: count(l.Rows), Inserted: count(l.Inserted), Known: count(l.Known), Rejects: count(l.Rejects),
@@ -188,17 +296,14 @@ func amount(m *order.Money) warehouse.Amount {
 	if m == nil {
 		return warehouse.Amount{}
 	}
-	return warehouse.Amount{Value: m.Amount, Currency: m.Currency}
+	return warehouse.Amount{Micros: m.Amount.Shift(6).IntPart(), Currency: m.Currency}
 }
 
 // plainAmount reads a supplier's decimal string; 0 if it is none, the raw
 // notification stands beside it.
-func plainAmount(s string) decimal.Decimal {
-	m, err := order.NewMoney(s, "XXX")
-	if err != nil {
-		return decimal.Zero
-	}
-	return m.Amount
+func plainAmount(s string) int64 {
+	micros, _ := warehouse.ParseMicros(s)
+	return micros
 }
 
 func firstOf(list ...string) string {

@@ -62,78 +62,123 @@ func folds(b []byte, word string) bool {
 	return len(b) >= len(word) && strings.EqualFold(string(b[:len(word)]), word)
 }
 
-// redact returns raw without what installs an eSIM, at any depth and inside
-// strings that hold JSON themselves. Anything else is returned byte for byte.
-func redact(raw json.RawMessage) string {
+// redact returns raw, a JSON value, without what installs an eSIM, at any depth
+// and inside strings that hold JSON themselves. Anything else stays byte for byte.
+func redact(raw []byte) string {
 	if !mayHoldSecret(raw) {
 		return string(raw)
 	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	var v any
-	if err := dec.Decode(&v); err != nil {
-		return redacted // the envelope was checked, so this does not happen
+	r := redactor{in: raw}
+	if !r.value(0, 0) {
+		return `"` + redacted + `"` // it was walked before, so this does not happen
 	}
-	clean, changed := scrub(v)
-	if !changed {
+	if r.last == 0 {
 		return string(raw)
 	}
-	out, err := marshal(clean)
-	if err != nil {
-		return redacted
-	}
-	return out
+	return string(append(r.out, raw[r.last:]...))
 }
 
-func scrub(v any) (clean any, changed bool) {
-	switch v := v.(type) {
-	case map[string]any:
-		for name, inner := range v {
-			if secretNames[strings.ToLower(strings.ReplaceAll(name, "_", ""))] {
-				if inner != nil && inner != "" {
-					v[name], changed = redacted, true
+// redactor copies in to out but for the values that it replaces.
+type redactor struct {
+	in, out []byte
+	last    int // what lies before it in in is copied or replaced
+}
+
+func (r *redactor) replace(start, end int, with []byte) {
+	r.out = append(append(r.out, r.in[r.last:start]...), with...)
+	r.last = end
+}
+
+// value looks through the value at i; false says that it is none.
+func (r *redactor) value(i, depth int) bool {
+	end := skipValue(r.in, i, depth)
+	if end < 0 {
+		return false
+	}
+	base := r.in
+	switch base[i] {
+	case '{':
+		return walkObject(base[i:end], func(name, v []byte) error {
+			at := cap(base) - cap(v) // v lies in base
+			if isSecret(name) {
+				if s := string(v); s != `""` && s != "null" {
+					r.replace(at, at+len(v), []byte(`"`+redacted+`"`))
 				}
-				continue
+				return nil
 			}
-			c, ch := scrub(inner)
-			if ch {
-				v[name], changed = c, true
+			if !r.value(at, depth+1) {
+				return errJSON
 			}
-		}
-		return v, changed
-	case []any:
-		for i, inner := range v {
-			c, ch := scrub(inner)
-			if ch {
-				v[i], changed = c, true
+			return nil
+		}) == nil
+	case '[':
+		return walkList(base[i:end], func(v []byte) error {
+			if !r.value(cap(base)-cap(v), depth+1) {
+				return errJSON
 			}
-		}
-		return v, changed
-	case string:
-		return scrubString(v)
+			return nil
+		}) == nil
+	case '"':
+		r.text(i, end)
 	}
-	return v, false
+	return true
 }
 
-// scrubString looks into strings that hold JSON: EIOTCLUB sends data so.
-func scrubString(s string) (any, bool) {
-	if t := strings.TrimSpace(s); len(t) > 1 && (t[0] == '{' || t[0] == '[') {
-		dec := json.NewDecoder(strings.NewReader(t))
-		dec.UseNumber()
-		var v any
-		if dec.Decode(&v) == nil && !dec.More() {
-			clean, changed := scrub(v)
-			if !changed {
-				return s, false
-			}
-			if out, err := marshal(clean); err == nil {
-				return out, true
-			}
-			return redacted, true
-		}
+// text looks into a string: free text may hold an activation code, and EIOTCLUB
+// sends lists as JSON inside a string.
+func (r *redactor) text(start, end int) {
+	if !mayHoldSecret(r.in[start:end]) {
+		return
+	}
+	s, err := text(r.in[start:end])
+	if err != nil {
+		r.replace(start, end, []byte(`"`+redacted+`"`))
+		return
 	}
 	clean := redactText(s)
-	return clean, clean != s
+	if t := strings.TrimSpace(s); len(t) > 1 && (t[0] == '{' || t[0] == '[') && json.Valid([]byte(t)) {
+		clean = redact([]byte(t))
+	}
+	if clean != s && clean != strings.TrimSpace(s) {
+		r.replace(start, end, quote(clean))
+	}
+}
+
+// isSecret says whether a member's raw name is one of secretNames.
+func isSecret(raw []byte) bool {
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		var name string
+		if json.Unmarshal(append(append([]byte{'"'}, raw...), '"'), &name) != nil {
+			return false
+		}
+		raw = []byte(name)
+	}
+	var plain [32]byte
+	n := 0
+	for _, c := range raw {
+		if c == '_' {
+			continue
+		}
+		if n == len(plain) {
+			return false // longer than any of them
+		}
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		plain[n] = c
+		n++
+	}
+	return secretNames[string(plain[:n])]
+}
+
+func quote(s string) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(s); err != nil {
+		return []byte(`"` + redacted + `"`)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
 // redactText takes activation codes out of free text.
@@ -142,14 +187,4 @@ func redactText(s string) string {
 		return s
 	}
 	return lpaCode.ReplaceAllString(s, redacted)
-}
-
-func marshal(v any) (string, error) {
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return "", err
-	}
-	return strings.TrimSuffix(b.String(), "\n"), nil
 }

@@ -88,14 +88,24 @@ func NewSite(ctx context.Context, cfg Config) (_ *Site, err error) {
 	return s, s.startWorkers(ctx, cfg, env)
 }
 
-// setup is the Job: provision as its own user, then migrate.
+// setup is the Job: provision as its own user, then migrate; tried again as a Job is.
 func (s *Site) setup(ctx context.Context, cfg Config, env []string) error {
 	s.say("simctl provision, simctl migrate")
+	env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "NATS_REPLICAS=3", "NATS_CREDS=" + s.Cluster.Creds(bus.UserSetup)}, env...)
 	for _, command := range []string{"provision", "migrate"} {
-		cmd := exec.CommandContext(ctx, filepath.Join(cfg.Bin, "simctl"), command)
-		cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "NATS_REPLICAS=3", "NATS_CREDS=" + s.Cluster.Creds(bus.UserSetup)}, env...)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("simctl %s: %w\n%s", command, err, out)
+		var err error
+		for range 5 {
+			cmd := exec.CommandContext(ctx, filepath.Join(cfg.Bin, "simctl"), command)
+			cmd.Env = env
+			var out []byte
+			if out, err = cmd.CombinedOutput(); err == nil {
+				break
+			}
+			err = fmt.Errorf("simctl %s: %w: %s", command, err, out)
+			s.say(err.Error())
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -212,12 +213,43 @@ func secondColumn[R any](name string, get func(*R) time.Time) eventColumn[R] {
 	})
 }
 
-// moneyColumn holds up to 12 digits before and 6 after the point, which is what
-// order.Money allows.
-func moneyColumn[R any](name string, get func(*R) decimal.Decimal) eventColumn[R] {
-	return columnOf(name, "Decimal(18, 6)", get, func(b []byte, d decimal.Decimal) []byte {
-		return binary.LittleEndian.AppendUint64(b, uint64(d.Shift(6).IntPart()))
+// moneyColumn holds millionths: up to 12 digits before and 6 after the point, which
+// is what order.Money allows.
+func moneyColumn[R any](name string, get func(*R) int64) eventColumn[R] {
+	c := columnOf(name, "Decimal(18, 6)", get, func(b []byte, micros int64) []byte {
+		return binary.LittleEndian.AppendUint64(b, uint64(micros))
 	})
+	c.values = func(rows []R) any {
+		out := make([]decimal.Decimal, len(rows))
+		for i := range rows {
+			out[i] = decimal.New(get(&rows[i]), -6)
+		}
+		return out
+	}
+	return c
+}
+
+// ParseMicros reads a decimal with up to 12 digits before and 6 after the point,
+// as millionths.
+func ParseMicros(s string) (micros int64, ok bool) {
+	neg := strings.HasPrefix(s, "-")
+	s = strings.TrimPrefix(s, "-")
+	before, after, point := strings.Cut(s, ".")
+	if len(before) < 1 || len(before) > 12 || point && (len(after) < 1 || len(after) > 6) {
+		return 0, false
+	}
+	for _, digits := range []string{before, (after + "000000")[:6]} {
+		for _, c := range []byte(digits) {
+			if c < '0' || c > '9' {
+				return 0, false
+			}
+			micros = micros*10 + int64(c-'0')
+		}
+	}
+	if neg {
+		micros = -micros
+	}
+	return micros, true
 }
 
 func stringsColumn[R any](name string, get func(*R) []string) eventColumn[R] {

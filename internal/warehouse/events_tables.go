@@ -3,8 +3,6 @@ package warehouse
 import (
 	"slices"
 	"time"
-
-	"github.com/shopspring/decimal"
 )
 
 // EventKey is what each row of an event table has.
@@ -18,7 +16,7 @@ type EventKey struct {
 
 // Amount is money, or none with an empty currency.
 type Amount struct {
-	Value    decimal.Decimal
+	Micros   int64 // millionths
 	Currency string
 }
 
@@ -48,7 +46,7 @@ type Webhook struct {
 	Cards, Orders, SupplierOrders, Packages             []string
 	AlertType                                           uint8
 	AlertValue                                          string
-	OrderAmount, RefundAmount                           decimal.Decimal
+	OrderAmount, RefundAmount                           int64 // millionths
 }
 
 // Finding is a row of simline.findings.
@@ -106,11 +104,11 @@ var OrderEvents = EventTable[OrderEvent]{"simline.order_events", slices.Concat(k
 	stringColumn("eid", func(r *OrderEvent) string { return r.EID }),
 	stringColumn("package_code", func(r *OrderEvent) string { return r.PackageCode }),
 	uint16Column("quantity", func(r *OrderEvent) uint16 { return r.Quantity }),
-	moneyColumn("total_amount", func(r *OrderEvent) decimal.Decimal { return r.Total.Value }),
+	moneyColumn("total_amount", func(r *OrderEvent) int64 { return r.Total.Micros }),
 	stringColumn("total_currency", func(r *OrderEvent) string { return r.Total.Currency }),
-	moneyColumn("max_total_amount", func(r *OrderEvent) decimal.Decimal { return r.MaxTotal.Value }),
+	moneyColumn("max_total_amount", func(r *OrderEvent) int64 { return r.MaxTotal.Micros }),
 	stringColumn("max_total_currency", func(r *OrderEvent) string { return r.MaxTotal.Currency }),
-	moneyColumn("balance_amount", func(r *OrderEvent) decimal.Decimal { return r.Balance.Value }),
+	moneyColumn("balance_amount", func(r *OrderEvent) int64 { return r.Balance.Micros }),
 	stringColumn("balance_currency", func(r *OrderEvent) string { return r.Balance.Currency }),
 	stringColumn("error_kind", func(r *OrderEvent) string { return r.ErrorKind }),
 	stringColumn("error_code", func(r *OrderEvent) string { return r.ErrorCode }),
@@ -139,8 +137,8 @@ var Webhooks = EventTable[Webhook]{"simline.webhooks", slices.Concat(keyColumns(
 	stringsColumn("package_codes", func(r *Webhook) []string { return r.Packages }),
 	uint8Column("alert_type", func(r *Webhook) uint8 { return r.AlertType }),
 	stringColumn("alert_value", func(r *Webhook) string { return r.AlertValue }),
-	moneyColumn("order_amount", func(r *Webhook) decimal.Decimal { return r.OrderAmount }),
-	moneyColumn("refund_amount", func(r *Webhook) decimal.Decimal { return r.RefundAmount }),
+	moneyColumn("order_amount", func(r *Webhook) int64 { return r.OrderAmount }),
+	moneyColumn("refund_amount", func(r *Webhook) int64 { return r.RefundAmount }),
 })}
 
 // Findings is simline.findings.
@@ -159,7 +157,7 @@ var Findings = EventTable[Finding]{"simline.findings", slices.Concat(keyColumns(
 	stringColumn("window", func(r *Finding) string { return r.Window }),
 	stringColumn("ours", func(r *Finding) string { return r.Ours }),
 	stringColumn("theirs", func(r *Finding) string { return r.Theirs }),
-	moneyColumn("amount", func(r *Finding) decimal.Decimal { return r.Amount.Value }),
+	moneyColumn("amount", func(r *Finding) int64 { return r.Amount.Micros }),
 	stringColumn("currency", func(r *Finding) string { return r.Amount.Currency }),
 	milliColumn("first_seen", func(r *Finding) time.Time { return r.FirstSeen }),
 	milliColumn("last_seen", func(r *Finding) time.Time { return r.LastSeen }),

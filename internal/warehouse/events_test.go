@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/shopspring/decimal"
 
 	"github.com/simline/simline/internal/warehouse"
 	"github.com/simline/simline/internal/warehouse/warehousetest"
@@ -19,7 +18,13 @@ var (
 	day   = time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC)
 )
 
-func money(s string) decimal.Decimal { return decimal.RequireFromString(s) }
+func money(s string) int64 {
+	micros, ok := warehouse.ParseMicros(s)
+	if !ok {
+		panic(s)
+	}
+	return micros
+}
 
 // story is a small business: each event of each order, notifications, findings.
 func story() (orders []warehouse.OrderEvent, hooks []warehouse.Webhook, findings []warehouse.Finding) {
@@ -32,7 +37,7 @@ func story() (orders []warehouse.OrderEvent, hooks []warehouse.Webhook, findings
 		orders = append(orders, e)
 	}
 	paid := func(e *warehouse.OrderEvent) {
-		e.SupplierOrderID, e.Total = "s-"+e.OrderID, warehouse.Amount{Value: money("1.25"), Currency: "USD"}
+		e.SupplierOrderID, e.Total = "s-"+e.OrderID, warehouse.Amount{Micros: money("1.25"), Currency: "USD"}
 	}
 	failed := func(e *warehouse.OrderEvent) { e.ErrorKind, e.ErrorCode = "no_funds", "45112" }
 	add("a", "intent", "unknown", time.Second, nil)
@@ -47,7 +52,7 @@ func story() (orders []warehouse.OrderEvent, hooks []warehouse.Webhook, findings
 	add("b", "refunded", "placed", 26*time.Hour, paid)
 	add("d", "held", "unknown", 9*time.Second, nil)
 	add("e", "fulfilled", "placed", 10*time.Second, func(e *warehouse.OrderEvent) {
-		e.ICCIDs, e.Total = []string{"8901", "8902", "8903"}, warehouse.Amount{Value: money("10"), Currency: "EUR"}
+		e.ICCIDs, e.Total = []string{"8901", "8902", "8903"}, warehouse.Amount{Micros: money("10"), Currency: "EUR"}
 	})
 	hooks = []warehouse.Webhook{
 		{MessageID: "eiotclub:default:1", Supplier: "eiotclub", Account: "default", Event: "SubPkgList", NotificationID: "1", SentAt: day, ReceivedAt: day.Add(time.Second),
@@ -59,9 +64,9 @@ func story() (orders []warehouse.OrderEvent, hooks []warehouse.Webhook, findings
 			ICCID: "8988b", Cards: []string{"8988b"}, Orders: []string{"b"}, SupplierOrders: []string{"s-b"}, Packages: []string{""}, OrderAmount: money("1.25"), RefundAmount: money("1.00")},
 	}
 	findings = []warehouse.Finding{
-		{FindingID: "f1", Kind: "order_price", Severity: "warning", Status: "open", Amount: warehouse.Amount{Value: money("-0.5"), Currency: "USD"}, FirstSeen: day, LastSeen: day},
+		{FindingID: "f1", Kind: "order_price", Severity: "warning", Status: "open", Amount: warehouse.Amount{Micros: money("-0.5"), Currency: "USD"}, FirstSeen: day, LastSeen: day},
 		{FindingID: "f2", Kind: "order_stuck", Severity: "critical", Status: "open", FirstSeen: day, LastSeen: day},
-		{FindingID: "f1", Kind: "order_price", Severity: "warning", Status: "open", Amount: warehouse.Amount{Value: money("-0.7"), Currency: "USD"}, FirstSeen: day, LastSeen: day.Add(time.Hour)},
+		{FindingID: "f1", Kind: "order_price", Severity: "warning", Status: "open", Amount: warehouse.Amount{Micros: money("-0.7"), Currency: "USD"}, FirstSeen: day, LastSeen: day.Add(time.Hour)},
 		{FindingID: "f2", Kind: "order_stuck", Severity: "critical", Status: "closed", FirstSeen: day, LastSeen: day.Add(time.Hour)},
 	}
 	return orders, hooks, findings
@@ -183,5 +188,19 @@ func TestLastArchived(t *testing.T) {
 	}
 	if n := last(epoch); n != 40 {
 		t.Errorf("last %d behind a skipped message, want 40", n)
+	}
+}
+
+func TestParseMicros(t *testing.T) {
+	good := map[string]int64{"0": 0, "5": 5e6, "5.00": 5e6, "-0.5": -5e5, "999999999999.999999": 999999999999999999, "0.000001": 1}
+	for s, want := range good {
+		if got, ok := warehouse.ParseMicros(s); !ok || got != want {
+			t.Errorf("%s: %d %v", s, got, ok)
+		}
+	}
+	for _, s := range []string{"", "-", ".5", "5.", "1e3", "1,5", "+1", "--1", "1000000000000", "0.0000001", " 1"} {
+		if got, ok := warehouse.ParseMicros(s); ok {
+			t.Errorf("%q was read as %d", s, got)
+		}
 	}
 }

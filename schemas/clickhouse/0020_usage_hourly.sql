@@ -13,6 +13,7 @@ CREATE OR REPLACE VIEW mart.usage_hourly
     bytes      UInt64                 COMMENT 'Bytes used',
     records    UInt64                 COMMENT 'Number of records'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'Data use by hour, account, card and network'
 AS SELECT
     hour AS event_hour,

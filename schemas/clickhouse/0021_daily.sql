@@ -17,6 +17,7 @@ CREATE OR REPLACE VIEW simline.daily
     max_seconds   UInt32                 COMMENT 'Longest duration; not to be summed',
     last_seen     DateTime('UTC')        COMMENT 'Latest end of a record'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'Daily sums per card and network: sealed days from usage_rollup, the others from the records'
 AS SELECT
     day, account, iccid, mccmnc, bytes, records, zero_records, short_records, long_records, seconds, max_seconds, last_seen

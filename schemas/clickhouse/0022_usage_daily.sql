@@ -9,6 +9,7 @@ CREATE OR REPLACE VIEW mart.usage_daily
     bytes      UInt64                 COMMENT 'Bytes used',
     records    UInt64                 COMMENT 'Number of records'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'Data use by day, account, card and network'
 AS SELECT day AS event_date, account, iccid, mccmnc, bytes, records
 FROM simline.daily;

@@ -9,6 +9,7 @@ CREATE OR REPLACE VIEW mart.usage_monthly
     bytes       UInt64                 COMMENT 'Bytes used',
     records     UInt64                 COMMENT 'Number of records'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'Data use by month, account, card and network'
 AS SELECT
     toStartOfMonth(day) AS event_month, account, iccid, mccmnc,

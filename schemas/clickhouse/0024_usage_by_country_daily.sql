@@ -11,6 +11,7 @@ CREATE OR REPLACE VIEW mart.usage_by_country_daily
     bytes        UInt64                 COMMENT 'Bytes used',
     records      UInt64                 COMMENT 'Number of records'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'Data use by day, account and country'
 AS SELECT
     day AS event_date, account,

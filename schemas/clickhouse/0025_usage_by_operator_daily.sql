@@ -10,6 +10,7 @@ CREATE OR REPLACE VIEW mart.usage_by_operator_daily
     bytes        UInt64                 COMMENT 'Bytes used',
     records      UInt64                 COMMENT 'Number of records'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'Data use by day, account and operator'
 AS SELECT
     day AS event_date, account, mccmnc,

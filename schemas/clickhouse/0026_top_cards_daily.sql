@@ -11,6 +11,7 @@ CREATE OR REPLACE VIEW mart.top_cards_daily
     bytes      UInt64                 COMMENT 'Bytes used',
     records    UInt64                 COMMENT 'Number of records'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'The 1,000 cards with the most bytes of each day'
 AS SELECT event_date, place, account, iccid, bytes, records
 FROM

@@ -10,6 +10,7 @@ CREATE OR REPLACE VIEW mart.card_last_seen
     bytes       UInt64                 COMMENT 'Bytes used in all time kept',
     records     UInt64                 COMMENT 'Number of records in all time kept'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'When and where each card was last seen'
 AS SELECT
     account, iccid,

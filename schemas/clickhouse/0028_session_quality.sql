@@ -15,6 +15,7 @@ CREATE OR REPLACE VIEW mart.session_quality
     max_seconds   UInt32                 COMMENT 'Longest duration; take the maximum, not the sum',
     bytes         UInt64                 COMMENT 'Bytes used'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'Durations and empty sessions by day, account and network'
 AS SELECT
     day AS event_date, account, mccmnc,

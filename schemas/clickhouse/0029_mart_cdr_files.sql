@@ -22,6 +22,7 @@ CREATE OR REPLACE VIEW mart.cdr_files
     outside      UInt64                 COMMENT 'Rows that began or ended outside the window',
     bytes        UInt64                 COMMENT 'Sum of data_usage over the file; files overlap, so do not add these up: use usage_hourly'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'CDR files and what became of them'
 AS SELECT
     first_loaded AS event_time, toDate(first_loaded) AS event_date,

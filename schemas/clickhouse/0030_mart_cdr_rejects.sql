@@ -11,6 +11,7 @@ CREATE OR REPLACE VIEW mart.cdr_rejects
     reason     LowCardinality(String) COMMENT 'What was wrong first',
     sha256     String                 COMMENT 'Which content of the file'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'Bad rows of CDR files'
 AS SELECT rejected_at AS event_time, toDate(rejected_at) AS event_date, account, file, line, raw, reason, sha256
 FROM simline.cdr_rejects FINAL;

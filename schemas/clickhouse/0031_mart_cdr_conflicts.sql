@@ -21,6 +21,7 @@ CREATE OR REPLACE VIEW mart.cdr_conflicts
     kept_bytes        UInt64                 COMMENT 'Bytes that count',
     lost_bytes        UInt64                 COMMENT 'Bytes of the other'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'Records that came in two versions'
 AS SELECT
     noted_at AS event_time, toDate(noted_at) AS event_date, account, id,

@@ -15,6 +15,7 @@ CREATE OR REPLACE VIEW mart.cdr_coverage
     with_rejects UInt8                  COMMENT '1: one of them had bad rows',
     covered_at   DateTime64(3, 'UTC')   COMMENT 'When it was covered first; 1970 if it is not'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'Half hours of each account: covered by files, late, or missing'
 AS SELECT
     account, slot AS event_time, toDate(slot) AS event_date, slot + INTERVAL 30 MINUTE AS window_end,

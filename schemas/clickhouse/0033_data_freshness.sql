@@ -10,6 +10,7 @@ CREATE OR REPLACE VIEW mart.data_freshness
     late          UInt64                 COMMENT 'Half hours that are late at this moment, gaps included',
     last_loaded   DateTime64(3, 'UTC')   COMMENT 'When the account''s last new half hour came in'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'Up to when each account''s data is complete'
 AS SELECT
     account,
