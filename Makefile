@@ -12,6 +12,7 @@ PKGS    ?= ./...
 # On two cores more test binaries at once only get in each other's way.
 TESTFLAGS ?= -race -shuffle=on -count=1 -p 2 -timeout 20m
 FUZZTIME  ?= 30s
+SOAK_FOR  ?= 3m
 
 ##@ See it work
 .PHONY: run demo
@@ -22,7 +23,7 @@ demo: prepare build ## the same for a minute and a half; fails unless all books 
 	$(BIN)/demo -bin $(BIN) -bounded
 
 ##@ Prove it
-.PHONY: test check bench fuzz chaos
+.PHONY: test check bench soak fuzz chaos
 test: prepare ## every test, on real NATS and the real ClickHouse engine, with the race detector
 	$(GO) test $(TESTFLAGS) $(PKGS)
 
@@ -31,6 +32,9 @@ check: ## format, vet, staticcheck, govulncheck, generated files, import rules, 
 
 bench: prepare ## measure against floor and peers; prints a table, writes bench/latest.json
 	$(GO) run ./bench $(BENCH)
+
+soak: prepare ## three NATS nodes, two of each worker, misfortunes for SOAK_FOR (3m); on loopback, bounded
+	SOAK=1 $(GO) test -count=1 -v -timeout 30m ./internal/soak -soak.for $(SOAK_FOR)
 
 fuzz: ## fuzz each decoder for FUZZTIME (30s)
 	tools/fuzz $(FUZZTIME)

@@ -23,8 +23,8 @@ var (
 // One round of misfortunes under steady business; with -soak.for, rounds until the
 // time is over. All books agree at the end.
 func TestSoak(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds and runs all binaries on three NATS nodes")
+	if os.Getenv("SOAK") == "" {
+		t.Skip("minutes of a whole cluster: make soak")
 	}
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())
