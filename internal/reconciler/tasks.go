@@ -53,11 +53,33 @@ func (j *Tasks) Track(ctx context.Context, msg jetstream.Msg) bus.Verdict {
 		return bus.Dead(wire.ReasonUnknownAccount, fmt.Errorf("no account %q of %s is configured that has tasks", t.Account, t.Supplier))
 	}
 	_, err = j.KV.Create(ctx, taskKey(t), raw(tracked{Task: t, Since: j.Now().UTC()}))
-	if err != nil && !bus.IsConflict(err) {
+	if bus.IsConflict(err) {
+		err = j.complete(ctx, t)
+	}
+	if err != nil {
 		return bus.Again(5 * time.Second)
 	}
 	// If we die here: the announcement comes again and finds its task tracked.
 	return bus.Done()
+}
+
+// complete adds what a task is about to one that was announced without it:
+// announcements are taken side by side, so that the poorer may come first.
+func (j *Tasks) complete(ctx context.Context, t wire.Task) error {
+	e, err := j.KV.Get(ctx, taskKey(t))
+	if err != nil {
+		return fmt.Errorf("tracked task: %w", err)
+	}
+	var old tracked
+	if err := json.Unmarshal(e.Value(), &old); err != nil {
+		return fmt.Errorf("tracked task %s: %w", e.Key(), err)
+	}
+	if old.Task.What != "" || t.What == "" {
+		return nil
+	}
+	old.Task.What = t.What
+	_, err = j.KV.Update(ctx, e.Key(), raw(old), e.Revision())
+	return err
 }
 
 func decodeTask(subject string, data []byte) (wire.Task, error) {
