@@ -41,8 +41,12 @@ func (w *Worker) spendGate(ctx context.Context, a *account, cur *order.Record, p
 		return nil, err
 	}
 	if !spent {
-		midnight := w.now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
-		return waits(forSpend, midnight), nil
+		// The day's end frees the limit, and so does an order that comes to nothing.
+		again, midnight := w.now().Add(w.cfg.WaitMax), w.now().UTC().Truncate(24*time.Hour).Add(24*time.Hour)
+		if again.After(midnight) {
+			again = midnight
+		}
+		return waits(forSpend, again), nil
 	}
 	// If we die here: the amount stays counted for the day although nothing was
 	// bought. That errs on the side of spending less.

@@ -167,7 +167,10 @@ func (s *Sim) Notify(event string, about Subject) (Notification, error) {
 	if err != nil {
 		return Notification{}, err
 	}
-	return *s.notes.add(event, now, o, about.ICCID+about.EID, about.BadSign, fields...), nil
+	note := s.notes.add(event, now, o, about.ICCID+about.EID, about.BadSign, fields...)
+	s.notes.mu.Lock() // it may be on its way already
+	defer s.notes.mu.Unlock()
+	return *note, nil
 }
 
 func (n *notifier) fields(event string, about Subject, now time.Time) ([]field, *Order, error) {
