@@ -12,7 +12,10 @@ import (
 // judge turns facts about an order into its next record. It is pure: what it
 // needs to know is in it, and nothing is done by it.
 type judge struct {
-	now        time.Time
+	now time.Time
+	// asked is when the look was begun whose answer is judged: an answer that a
+	// stopped process reads minutes later is as old as its question. Zero is now.
+	asked      time.Time
 	rules      supplier.Rules
 	timing     Timing
 	outOfStock string
@@ -187,7 +190,11 @@ func (j judge) fulfilInterval() time.Duration {
 
 // settled says whether "not found" may be believed by now.
 func (j judge) settled(r order.Record) bool {
-	return r.LastSentAt == nil || !j.now.Before(r.LastSentAt.Add(j.settle()))
+	at := j.now
+	if !j.asked.IsZero() {
+		at = j.asked
+	}
+	return r.LastSentAt == nil || !at.Before(r.LastSentAt.Add(j.settle()))
 }
 
 // sighted is the outcome of a look that found the order.

@@ -20,6 +20,7 @@ func (w *Worker) look(ctx context.Context, a *account, cur ledger.Entry) (stand,
 		return stand{Entry: cur, due: untilOf(s)}, err
 	}
 	var s supplier.Sighting
+	asked := w.now()
 	err := a.call(ctx, func(ctx context.Context) (err error) {
 		s, err = a.Client.Lookup(ctx, supplier.Query{Request: cur.Request, Round: cur.Round,
 			SupplierOrderID: cur.SupplierOrderID, SupplierOrderNumber: cur.SupplierOrderNumber})
@@ -30,6 +31,7 @@ func (w *Worker) look(ctx context.Context, a *account, cur ledger.Entry) (stand,
 	}
 	w.m.looks.WithLabelValues(a.Supplier, said(s, err)).Inc()
 	j := w.judge(a, &cur.Record)
+	j.asked = asked.UTC()
 	switch cur.State {
 	case order.Placed, order.Held:
 		return w.follow(ctx, a, j, cur, s, err)
