@@ -67,6 +67,7 @@ var subjects = map[string]string{
 	"SubjectTaskTrack":  bus.SubjectTaskTrack("{supplier}"),
 	"SubjectTaskEnded":  bus.SubjectTaskEnded("{supplier}"),
 	"SubjectDead":       bus.SubjectDead("{stream}"),
+	"SubjectAudit":      bus.SubjectAudit("{action}"),
 	"SubjectStatus":     bus.SubjectStatus,
 }
 
@@ -240,7 +241,7 @@ func TestAsyncAPIHoldsTogether(t *testing.T) {
 		}
 	}
 
-	workers := []string{"ingest", "orderer", "cdrpull", "reconciler", "archiver", "any"}
+	workers := []string{"ingest", "orderer", "cdrpull", "reconciler", "archiver", "operator", "any"}
 	used := map[string]bool{}
 	for name, o := range object(t, doc, "operations") {
 		op := o.(map[string]any)

@@ -18,7 +18,8 @@ func main() { os.Exit(service.Main("archiver", &archiver.Config{}, run)) }
 // ORDER_EVENTS ─┐
 // WEBHOOKS ─────┼─▶ archiver.Worker ─▶ warehouse ─▶ ClickHouse
 // FINDINGS ─────┤          └─ unreadable ─▶ DEAD
-// CDR_EVENTS ───┘
+// CDR_EVENTS ───┤
+// AUDIT ────────┘
 func run(ctx context.Context, p *service.Process, cfg *archiver.Config) error {
 	b, err := bus.Connect(bus.Config{URL: cfg.NATSURL, Creds: cfg.NATSCreds, Name: p.Name, Log: p.Log})
 	if err != nil {

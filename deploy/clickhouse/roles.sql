@@ -26,6 +26,7 @@ GRANT SELECT, INSERT ON simline.order_events TO simline_archiver;
 GRANT SELECT, INSERT ON simline.webhooks TO simline_archiver;
 GRANT SELECT, INSERT ON simline.findings TO simline_archiver;
 GRANT SELECT, INSERT ON simline.cdr_events TO simline_archiver;
+GRANT SELECT, INSERT ON simline.audit TO simline_archiver;
 GRANT SELECT, INSERT ON simline.archive_skipped TO simline_archiver;
 
 -- reconciler: reads usage and coverage, writes nothing.

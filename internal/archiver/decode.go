@@ -290,6 +290,22 @@ func decodeCDREvent(m record, epoch, now time.Time) (warehouse.CDREvent, error) 
 		Conflicts: count(l.Conflicts), Bytes: count(l.Bytes)}, nil
 }
 
+func decodeAudit(m record, epoch, now time.Time) (warehouse.Audit, error) {
+	env, err := m.open()
+	if err != nil {
+		return warehouse.Audit{}, err
+	}
+	var a wire.Audit
+	if err := env.read(&a); err != nil {
+		return warehouse.Audit{}, err
+	}
+	if a.Action == "" || a.Actor == "" {
+		return warehouse.Audit{}, &wire.Error{Reason: wire.ReasonSchema, Text: "no audit record"}
+	}
+	return warehouse.Audit{EventKey: m.key(epoch, now, env.data), Action: a.Action, Target: a.Target, Actor: a.Actor,
+		Reason: redactText(a.Reason), Via: a.Via, At: a.At}, nil
+}
+
 func count(n int64) uint64 { return uint64(max(0, n)) }
 
 func amount(m *order.Money) warehouse.Amount {

@@ -1,8 +1,8 @@
 // Package archiver keeps what happened: events from the bus → batches →
 // ClickHouse, in the order of each stream and exactly once in effect.
 //
-// In: ORDER_EVENTS, WEBHOOKS, FINDINGS, CDR_EVENTS. Out: simline.order_events,
-// webhooks, findings and cdr_events; messages that cannot be read go to DEAD. It
+// In: ORDER_EVENTS, WEBHOOKS, FINDINGS, CDR_EVENTS, AUDIT. Out: simline.order_events,
+// webhooks, findings, cdr_events and audit; messages that cannot be read go to DEAD. It
 // must not judge or change what happened, except for leaving out what installs
 // an eSIM, and must not import another worker.
 //

@@ -36,6 +36,7 @@ func New(cfg Config, d Deps) *Worker {
 		newLine(bus.StreamWebhooks, warehouse.Webhooks, decodeWebhook, cfg, d, m),
 		newLine(bus.StreamFindings, warehouse.Findings, decodeFinding, cfg, d, m),
 		newLine(bus.StreamCDREvents, warehouse.CDREvents, decodeCDREvent, cfg, d, m),
+		newLine(bus.StreamAudit, warehouse.Audits, decodeAudit, cfg, d, m),
 	}}
 }
 

@@ -112,12 +112,12 @@ func TestPackagesHaveAComment(t *testing.T) {
 	}
 }
 
-var name = regexp.MustCompile(`^(orders|webhooks|cdr|recon|tasks|dead)\.v1(\.|$)`)
+var name = regexp.MustCompile(`^(orders|webhooks|cdr|recon|tasks|dead|audit)\.v1(\.|$)`)
 
 // Subjects and streams stand in internal/bus/topology.go alone. Tests may spell
 // them out: that is how a wrong table is found.
 func TestNamesStandInTheTopology(t *testing.T) {
-	streams := []string{"ORDERS", "ORDER_EVENTS", "EVIDENCE", "WEBHOOKS", "CDR_EVENTS", "FINDINGS", "TASKS", "DEAD"}
+	streams := []string{"ORDERS", "ORDER_EVENTS", "EVIDENCE", "WEBHOOKS", "CDR_EVENTS", "FINDINGS", "TASKS", "DEAD", "AUDIT"}
 	for _, f := range sources(t) {
 		if f.test || under(f.pkg.rel(), "internal/bus", "internal/archtest") {
 			continue

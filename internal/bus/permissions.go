@@ -19,6 +19,7 @@ const (
 	UserArchiver   = "archiver"
 	UserSetup      = "setup"    // simctl provision
 	UserOperator   = "operator" // a person with simctl
+	UserConsole    = "console"  // the page, read-only
 	UserUpstream   = "upstream" // a system that orders
 )
 
@@ -27,7 +28,7 @@ const (
 const UpstreamDomain = "simline"
 
 // Users lists them.
-var Users = []string{UserIngest, UserOrderer, UserCDRPull, UserReconciler, UserArchiver, UserSetup, UserOperator, UserUpstream}
+var Users = []string{UserIngest, UserOrderer, UserCDRPull, UserReconciler, UserArchiver, UserSetup, UserOperator, UserConsole, UserUpstream}
 
 // Permission is what one user may publish to and subscribe to; all else is
 // refused by the server. Denied counts above Publish.
@@ -126,8 +127,22 @@ func Permissions(user string) (Permission, bool) {
 		for _, s := range order.Suppliers {
 			g.publish(SubjectRequest(s, ">"), SubjectCancel(s), SubjectEvidence(s, "*"), SubjectWebhook(s, "*", "*"))
 		}
-		g.publish(SubjectCDRFile("*"), SubjectTaskTrack("*"), SubjectStatus)
+		g.write(BucketCDRFiles) // a file that is to be read again
+		g.publish(SubjectCDRFile("*"), SubjectTaskTrack("*"), SubjectFinding("*"), SubjectAudit("*"), SubjectStatus)
 		g.api("STREAM.MSG.DELETE." + StreamDead)
+	case UserConsole:
+		g.About = "the page: reads, and notes who asked for card data; it can change nothing, whatever it is told"
+		for _, s := range StreamNames() {
+			g.see(s)
+			for _, c := range NewTopology(DefaultSettings()).Consumers[s] {
+				g.api("CONSUMER.INFO." + s + "." + c.Durable)
+			}
+		}
+		for _, s := range []string{StreamOrderEvents, StreamDead, StreamAudit} {
+			g.get(s)
+		}
+		g.read(BucketOpenOrders, BucketFindings, BucketSwitches, BucketReconPeriods)
+		g.publish(SubjectAudit("*"))
 	case UserUpstream:
 		g.About = "orders, cancels, tracks, asks, and listens to what became of it"
 		// What it may publish its account imports as services, what it may listen to

@@ -108,7 +108,7 @@ func universe() []string {
 	}
 	pub("orders.v1.request.eiotclub.package", "orders.v1.cancel.esimfly", "orders.v1.event.o1.eiotclub.placed", "orders.v1.evidence.eiotclub.o1",
 		"webhooks.v1.eiotclub.default.x", "webhooks.v1.esimfly.default.x", "cdr.v1.file.default", "cdr.v1.loaded.default", "cdr.v1.gap.default",
-		"recon.v1.finding.order_state", "tasks.v1.track.eiotclub", "tasks.v1.ended.eiotclub", "orders.v1.status", "_INBOX.ingest.x", "$SYS.REQ.SERVER.PING", "other")
+		"recon.v1.finding.order_state", "audit.v1.order_resolve", "tasks.v1.track.eiotclub", "tasks.v1.ended.eiotclub", "orders.v1.status", "_INBOX.ingest.x", "$SYS.REQ.SERVER.PING", "other")
 	topo := bus.NewTopology(bus.DefaultSettings())
 	streams := bus.StreamNames()
 	for _, s := range streams {
@@ -133,8 +133,8 @@ func universe() []string {
 	}
 	pub("$KV.leases.reconciler.records", "$KV.leases.archiver-FINDINGS")
 	pub("$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.ACCOUNT.PURGE.SIMLINE")
-	for _, s := range []string{">", "_INBOX.>", "_INBOX.ingest.>", "_INBOX.orderer.>", "_INBOX.upstream.>", "orders.v1.>", "orders.v1.event.*.*.*", "orders.v1.request.>", "orders.v1.status",
-		"webhooks.v1.>", "cdr.v1.>", "recon.v1.>", "tasks.v1.ended.*", "dead.v1.>", "$KV.>", "$JS.>", "$SYS.>", "$SRV.PING", "$SRV.INFO.orders.x", "$JS.EVENT.>", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.ORDERS.x", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.EVIDENCE.x", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.CDR.x"} {
+	for _, s := range []string{">", "_INBOX.>", "_INBOX.ingest.>", "_INBOX.orderer.>", "_INBOX.upstream.>", "_INBOX.simctl.>", "_INBOX.console.>", "orders.v1.>", "orders.v1.event.*.*.*", "orders.v1.request.>", "orders.v1.status",
+		"webhooks.v1.>", "cdr.v1.>", "recon.v1.>", "tasks.v1.ended.*", "dead.v1.>", "audit.v1.>", "$KV.>", "$JS.>", "$SYS.>", "$SRV.PING", "$SRV.INFO.orders.x", "$JS.EVENT.>", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.ORDERS.x", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.EVIDENCE.x", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.CDR.x"} {
 		out = append(out, "sub "+s)
 	}
 	return out
@@ -158,13 +158,16 @@ var mayDo = map[string][]string{
 		"pub $KV.leases.reconciler.records", "write.tasks", "write.findings", "write.recon_periods", "write.budgets", "read.budgets",
 		"read.leases", "read.tasks", "read.findings", "read.recon_periods", "read.open_orders", "read.switches"},
 	bus.UserArchiver: {"pub $JS.API.CONSUMER.RESET.ORDER_EVENTS.archiver-ORDER_EVENTS", "pub $JS.API.CONSUMER.RESET.WEBHOOKS.archiver-WEBHOOKS",
-		"pub $JS.API.CONSUMER.RESET.FINDINGS.archiver-FINDINGS", "pub $JS.API.CONSUMER.RESET.CDR_EVENTS.archiver-CDR_EVENTS", "bind.ORDER_EVENTS.archiver-ORDER_EVENTS", "bind.WEBHOOKS.archiver-WEBHOOKS",
+		"pub $JS.API.CONSUMER.RESET.FINDINGS.archiver-FINDINGS", "pub $JS.API.CONSUMER.RESET.CDR_EVENTS.archiver-CDR_EVENTS", "pub $JS.API.CONSUMER.RESET.AUDIT.archiver-AUDIT", "bind.AUDIT.archiver-AUDIT", "pub dead.v1.AUDIT", "bind.ORDER_EVENTS.archiver-ORDER_EVENTS", "bind.WEBHOOKS.archiver-WEBHOOKS",
 		"bind.FINDINGS.archiver-FINDINGS", "bind.CDR_EVENTS.archiver-CDR_EVENTS", "pub dead.v1.ORDER_EVENTS", "pub dead.v1.WEBHOOKS", "pub dead.v1.FINDINGS", "pub dead.v1.CDR_EVENTS", "info.DEAD",
 		"pub $KV.leases.archiver-FINDINGS", "read.leases"},
-	bus.UserSetup: {"make.*", "pub $JS.API.INFO"},
+	bus.UserSetup: {"make.*", "pub $JS.API.INFO", "sub _INBOX.simctl.>"},
 	bus.UserOperator: {"readall", "pub orders.v1.request.eiotclub.package", "pub orders.v1.cancel.esimfly", "pub orders.v1.evidence.eiotclub.o1", "pub webhooks.v1.eiotclub.default.x", "pub webhooks.v1.esimfly.default.x",
-		"pub cdr.v1.file.default", "pub tasks.v1.track.eiotclub", "pub orders.v1.status", "write.switches", "write.findings",
+		"pub cdr.v1.file.default", "pub tasks.v1.track.eiotclub", "pub orders.v1.status", "write.switches", "write.findings", "write.cdr_files",
+		"pub recon.v1.finding.order_state", "pub audit.v1.order_resolve", "sub _INBOX.simctl.>",
 		"pub $JS.API.INFO", "pub $JS.API.STREAM.LIST", "pub $JS.API.STREAM.NAMES", "pub $JS.API.STREAM.MSG.DELETE.DEAD"},
+	bus.UserConsole: {"seeall", "api.ORDER_EVENTS", "api.DEAD", "api.AUDIT", "read.open_orders", "read.findings", "read.switches", "read.recon_periods",
+		"pub audit.v1.order_resolve", "sub _INBOX.console.>"},
 	bus.UserUpstream: {"pub orders.v1.request.eiotclub.package", "pub orders.v1.cancel.esimfly", "pub tasks.v1.track.eiotclub", "pub orders.v1.status",
 		"sub orders.v1.event.*.*.*", "sub tasks.v1.ended.*", "sub _INBOX.upstream.>"},
 }
@@ -217,6 +220,13 @@ func expand(lines []string) map[string]bool {
 				for _, c := range topo.Consumers[s] {
 					api("CONSUMER.CREATE.%s."+c.Durable, s)
 					api("CONSUMER.CREATE.%s."+c.Durable+".x.y", s)
+				}
+			}
+		case "seeall":
+			for _, s := range bus.StreamNames() {
+				api("STREAM.INFO.%s", s)
+				for _, c := range topo.Consumers[s] {
+					api("CONSUMER.INFO.%s."+c.Durable, s)
 				}
 			}
 		case "readall":
@@ -457,6 +467,7 @@ func TestUsersCanDoTheirWork(t *testing.T) {
 		must(t, lease(b, "reconciler.records"))
 	})
 	t.Run("archiver", func(t *testing.T) {
+		must(t, store(s.connect(t, bus.UserOperator), bus.SubjectAudit("switch_set")))
 		b := s.connect(t, bus.UserArchiver)
 		for _, stream := range bus.ArchivedStreams {
 			_, err := b.JS.ResetConsumerToSequence(ctx, stream, bus.ConsumerArchiver(stream), 1)
@@ -471,6 +482,22 @@ func TestUsersCanDoTheirWork(t *testing.T) {
 		must(t, changeKey(b, bus.BucketSwitches, "eiotclub"))
 		must(t, readKey(b, bus.BucketLeases, "x"))
 		must(t, store(b, bus.SubjectEvidence("eiotclub", "o2")))
+		must(t, store(b, bus.SubjectAudit("switch_set")))
+		must(t, store(b, bus.SubjectFinding("order_state")))
+		must(t, changeKey(b, bus.BucketCDRFiles, "default.reread"))
+		_, _, err := b.Range(ctx, bus.StreamDead, bus.SubjectDead("*"), 1, 10)
+		must(t, err)
+	})
+	t.Run("console", func(t *testing.T) {
+		b := s.connect(t, bus.UserConsole)
+		letters, _, err := b.Range(ctx, bus.StreamDead, bus.SubjectDead("*"), 1, 10)
+		must(t, err)
+		if len(letters) == 0 {
+			t.Error("it sees no dead letter")
+		}
+		must(t, readKey(b, bus.BucketOpenOrders, "o1"))
+		must(t, readKey(b, bus.BucketFindings, "a.b"))
+		must(t, store(b, bus.SubjectAudit("order_reveal")))
 	})
 	t.Run("upstream", func(t *testing.T) {
 		live, err := upstream.NC.SubscribeSync(bus.SubjectOrderEvent("*", "*", "*"))

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -42,15 +41,11 @@ func (b *Bus) Last(ctx context.Context, stream, filter string) (Stored, bool, er
 	default:
 		return Stored{}, false, fmt.Errorf("read %s: status %s %s", filter, status, m.Header.Get("Description"))
 	}
-	seq, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
+	out, err := stored(m)
 	if err != nil {
-		return Stored{}, false, fmt.Errorf("read %s: sequence: %w", filter, err)
+		return Stored{}, false, fmt.Errorf("read %s: %w", filter, err)
 	}
-	at, err := time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer))
-	if err != nil {
-		return Stored{}, false, fmt.Errorf("read %s: time: %w", filter, err)
-	}
-	return Stored{Subject: m.Header.Get(jetstream.SubjectHeader), Sequence: seq, Time: at, Header: m.Header, Data: m.Data}, true, nil
+	return out, true, nil
 }
 
 // LastFromLeader is Last as the stream's leader sees it, never old, slower, and

@@ -21,6 +21,7 @@ const (
 	StreamFindings    = "FINDINGS"
 	StreamTasks       = "TASKS"
 	StreamDead        = "DEAD"
+	StreamAudit       = "AUDIT"
 )
 
 // Key-value buckets.
@@ -65,6 +66,7 @@ func SubjectFinding(kind string) string       { return "recon.v1.finding." + kin
 func SubjectTaskTrack(supplier string) string { return "tasks.v1.track." + supplier }
 func SubjectTaskEnded(supplier string) string { return "tasks.v1.ended." + supplier }
 func SubjectDead(stream string) string        { return "dead.v1." + stream }
+func SubjectAudit(action string) string       { return "audit.v1." + action }
 
 // WebhookOf takes a notification's subject apart; ok is false for another subject.
 func WebhookOf(subject string) (supplier, account, event string, ok bool) {
@@ -100,7 +102,7 @@ func ConsumerOrdererWebhooks(supplier string) string { return "orderer-webhooks-
 func ConsumerArchiver(stream string) string { return "archiver-" + stream }
 
 // ArchivedStreams are those that archiver writes to ClickHouse.
-var ArchivedStreams = []string{StreamOrderEvents, StreamWebhooks, StreamFindings, StreamCDREvents}
+var ArchivedStreams = []string{StreamOrderEvents, StreamWebhooks, StreamFindings, StreamCDREvents, StreamAudit}
 
 // Settings are the few numbers of the topology that an operator may set.
 type Settings struct {
@@ -158,6 +160,8 @@ func NewTopology(s Settings) Topology {
 	webhooks := stream(StreamWebhooks, jetstream.LimitsPolicy, "verified notifications, byte for byte", "webhooks.v1.>")
 	webhooks.Duplicates = s.DedupWindow
 	webhooks.DenyDelete = true
+	audit := stream(StreamAudit, jetstream.LimitsPolicy, "what people did, who and why, written before it is done", SubjectAudit("*"))
+	audit.DenyDelete = true
 
 	durable := func(name string, filters ...string) jetstream.ConsumerConfig {
 		c := jetstream.ConsumerConfig{
@@ -210,6 +214,7 @@ func NewTopology(s Settings) Topology {
 			stream(StreamFindings, jetstream.LimitsPolicy, "differences between us and a supplier", SubjectFinding("*")),
 			stream(StreamTasks, jetstream.LimitsPolicy, "batch tasks to follow, and how they ended", SubjectTaskTrack("*"), SubjectTaskEnded("*")),
 			stream(StreamDead, jetstream.LimitsPolicy, "whole messages that could not be taken, with the reason", SubjectDead("*")),
+			audit,
 		},
 		Consumers: consumers,
 		Buckets: []jetstream.KeyValueConfig{

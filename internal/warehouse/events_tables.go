@@ -69,6 +69,13 @@ type CDREvent struct {
 	WindowStart, WindowEnd, GeneratedAt, At                time.Time
 }
 
+// Audit is a row of simline.audit.
+type Audit struct {
+	EventKey
+	Action, Target, Actor, Reason, Via string
+	At                                 time.Time
+}
+
 // keyColumns are those of EventKey; of finds it in a row.
 func keyColumns[R any](of func(*R) *EventKey) []eventColumn[R] {
 	return []eventColumn[R]{
@@ -183,4 +190,14 @@ var CDREvents = EventTable[CDREvent]{"simline.cdr_events", slices.Concat(keyColu
 	uintColumn("conflicts", func(r *CDREvent) uint64 { return r.Conflicts }),
 	uintColumn("bytes", func(r *CDREvent) uint64 { return r.Bytes }),
 	microColumn("at", func(r *CDREvent) time.Time { return r.At }),
+})}
+
+// Audits is simline.audit.
+var Audits = EventTable[Audit]{"simline.audit", slices.Concat(keyColumns(func(r *Audit) *EventKey { return &r.EventKey }), []eventColumn[Audit]{
+	stringColumn("action", func(r *Audit) string { return r.Action }),
+	stringColumn("target", func(r *Audit) string { return r.Target }),
+	stringColumn("actor", func(r *Audit) string { return r.Actor }),
+	stringColumn("reason", func(r *Audit) string { return r.Reason }),
+	stringColumn("via", func(r *Audit) string { return r.Via }),
+	milliColumn("at", func(r *Audit) time.Time { return r.At }),
 })}

@@ -21,6 +21,7 @@ const (
 	TypeTaskTrack    = "simline.task.track.v1"
 	TypeTaskEnded    = "simline.task.ended.v1"
 	TypeFinding      = "simline.finding.v1"
+	TypeAudit        = "simline.audit.v1"
 )
 
 // TypeOrder is the type of the event of an order that reached state.

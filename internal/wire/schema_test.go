@@ -34,6 +34,7 @@ func TestTypesAndSchemasAgree(t *testing.T) {
 		{"task.track.v1#/$defs/data", reflect.TypeFor[Task]()},
 		{"task.ended.v1#/$defs/data", reflect.TypeFor[TaskEnded]()},
 		{"finding.v1#/$defs/data", reflect.TypeFor[Finding]()},
+		{"audit.v1#/$defs/data", reflect.TypeFor[Audit]()},
 		{"envelope.v1", reflect.TypeFor[Envelope]()},
 		{"envelope.v1#/$defs/accepted", reflect.TypeFor[Envelope]()},
 	} {
@@ -140,6 +141,8 @@ func TestEnumsAgree(t *testing.T) {
 		{"certainties", "order.event.v1", "$defs/data/properties/certainty", words(certainties)},
 		{"evidence", "order.event.v1", "$defs/data/properties/evidence", words(evidenceSources, []order.Evidence{order.EvidenceReply, order.EvidenceDuplicate})},
 		{"evidence certainties", "evidence.v1", "$defs/data/properties/certainty", words(certainties)},
+		{"audited actions", "audit.v1", "$defs/data/properties/action", words(Actions)},
+		{"audited ways", "audit.v1", "$defs/data/properties/via", words([]string{ViaSimctl, ViaConsole})},
 		{"evidence sources", "evidence.v1", "$defs/data/properties/source", words(evidenceSources)},
 		{"dead-letter reasons", "dead.headers.v1", "properties/Simline-Reason", words([]string{ReasonMalformed, ReasonSchema, ReasonMismatch,
 			ReasonUnknownProduct, ReasonUnknownAccount, ReasonConflict, ReasonTooLarge, ReasonStale, ReasonMaxDeliveries})},
@@ -179,6 +182,7 @@ var decoders = map[string]struct {
 	"cdr.gap.v1":    {false, func(b []byte) error { _, err := DecodeData(b, new(CDRGap)); return err }},
 	"task.ended.v1": {false, func(b []byte) error { _, err := DecodeData(b, new(TaskEnded)); return err }},
 	"finding.v1":    {false, func(b []byte) error { _, err := DecodeData(b, new(Finding)); return err }},
+	"audit.v1":      {false, func(b []byte) error { _, err := DecodeData(b, new(Audit)); return err }},
 	"envelope.v1":   {false, func(b []byte) error { _, err := ParseEnvelope(b); return err }},
 }
 
@@ -246,6 +250,7 @@ func TestWrittenFitsSchema(t *testing.T) {
 		{"task.track.v1", TypeTaskTrack, "simctl", task},
 		{"task.ended.v1", TypeTaskEnded, "reconciler", TaskEnded{Task: task, Status: "success", EndedAt: at}},
 		{"finding.v1", TypeFinding, "reconciler", Finding{FindingID: "f", Kind: "order_price", Severity: "info", Status: "open", Ours: json.RawMessage(`1`), Amount: usd("1"), FirstSeen: at, LastSeen: at}},
+		{"audit.v1", TypeAudit, "simctl", Audit{Action: ActSwitchSet, Target: "all.pause", Actor: "me", Reason: "why", Via: ViaSimctl, At: at, Detail: map[string]string{"on": "true"}}},
 		{"webhook.CardStopped.v1", TypeWebhook("CardStopped"), "ingest", json.RawMessage(`{"id":"1","event":"CardStopped","timestamp":1,"nonce":1,"sign":"` + strings.Repeat("0", 40) + `","iccid":"1"}`)},
 	} {
 		t.Run(c.schema+" "+c.typ, func(t *testing.T) {

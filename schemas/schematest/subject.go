@@ -22,6 +22,7 @@ var subjects = []struct {
 	{regexp.MustCompile(`^cdr\.v1\.loaded\.`), "cdr.loaded.v1"},
 	{regexp.MustCompile(`^cdr\.v1\.gap\.`), "cdr.gap.v1"},
 	{regexp.MustCompile(`^recon\.v1\.finding\.`), "finding.v1"},
+	{regexp.MustCompile(`^audit\.v1\.`), "audit.v1"},
 	{regexp.MustCompile(`^tasks\.v1\.track\.`), "task.track.v1"},
 	{regexp.MustCompile(`^tasks\.v1\.ended\.`), "task.ended.v1"},
 }
