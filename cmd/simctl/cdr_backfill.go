@@ -50,7 +50,7 @@ func cdrBackfill() *cobra.Command {
 // asked is a file that a replica was told to read.
 type asked struct {
 	file cdrpull.FileStatus
-	at   time.Time
+	wish uint64
 }
 
 func (b *backfill) run(ctx context.Context, out, bar io.Writer, op *cdrpull.Operator, names []string) error {
@@ -83,11 +83,11 @@ func (b *backfill) run(ctx context.Context, out, bar io.Writer, op *cdrpull.Oper
 				tracker.Increment(1)
 				continue
 			}
-			at, err := op.Reread(ctx, f.Account, f.File, b.force)
+			wish, err := op.Reread(ctx, f.Account, f.File, "simctl cdr backfill", b.force)
 			if err != nil {
 				return b.stopped(out, begin, fmt.Errorf("%s: %w", f.File, err))
 			}
-			open = append(open, asked{f, at})
+			open = append(open, asked{f, wish})
 			if b.pause > 0 {
 				break
 			}
@@ -105,7 +105,7 @@ func (b *backfill) run(ctx context.Context, out, bar io.Writer, op *cdrpull.Oper
 		}
 		still := open[:0]
 		for _, a := range open {
-			state, reason, done := op.Settled(a.file.Account, a.file.File, a.at)
+			state, reason, done := op.Settled(a.file.Account, a.file.File, a.wish)
 			if !done {
 				still = append(still, a)
 				continue

@@ -83,9 +83,9 @@ func Permissions(user string) (Permission, bool) {
 		g.publish(SubjectKV(BucketLeases, "*"))
 		g.read(BucketCDRFiles, BucketLeases, BucketSwitches)
 	case UserReconciler:
-		g.About = "reads all books, writes findings and evidence"
+		g.About = "reads all books, writes findings and evidence, has CDR files read again"
 		g.bind(StreamTasks, ConsumerReconcilerTasks)
-		g.publish(SubjectFinding("*"), SubjectEvidence("*", "*"), SubjectTaskEnded("*"), SubjectDead(StreamTasks))
+		g.publish(SubjectFinding("*"), SubjectEvidence("*", "*"), SubjectTaskEnded("*"), SubjectCDRFile("*"), SubjectDead(StreamTasks))
 		g.get(StreamOrderEvents)
 		g.follow(StreamOrderEvents, StreamWebhooks, StreamCDREvents)
 		g.see(StreamEvidence, StreamFindings, StreamDead)

@@ -153,7 +153,7 @@ var mayDo = map[string][]string{
 		"read.open_orders", "read.budgets", "read.switches", "read.leases", "sub orders.v1.status", "sub $SRV.PING", "sub $SRV.INFO.orders.x", "sub _INBOX.orderer.>", "pub _INBOX.ingest.x"},
 	bus.UserCDRPull: {"bind.CDR.cdrpull", "pub cdr.v1.file.default", "pub cdr.v1.loaded.default", "pub cdr.v1.gap.default", "pub dead.v1.CDR", "info.CDR_EVENTS", "info.DEAD",
 		"write.cdr_files", "pub $KV.leases.k", "pub $KV.leases.archiver-FINDINGS", "read.cdr_files", "read.leases", "read.switches"},
-	bus.UserReconciler: {"bind.TASKS.reconciler-tasks", "pub recon.v1.finding.order_state", "pub orders.v1.evidence.eiotclub.o1", "pub tasks.v1.ended.eiotclub", "pub dead.v1.TASKS",
+	bus.UserReconciler: {"bind.TASKS.reconciler-tasks", "pub recon.v1.finding.order_state", "pub orders.v1.evidence.eiotclub.o1", "pub tasks.v1.ended.eiotclub", "pub cdr.v1.file.default", "pub dead.v1.TASKS",
 		"api.ORDER_EVENTS", "follow.ORDER_EVENTS", "follow.WEBHOOKS", "follow.CDR_EVENTS", "info.EVIDENCE", "info.FINDINGS", "info.DEAD",
 		"pub $KV.leases.reconciler.records", "write.tasks", "write.findings", "write.recon_periods", "write.budgets", "read.budgets",
 		"read.leases", "read.tasks", "read.findings", "read.recon_periods", "read.open_orders", "read.switches"},
@@ -457,6 +457,7 @@ func TestUsersCanDoTheirWork(t *testing.T) {
 		must(t, store(b, bus.SubjectFinding("order_state")))
 		must(t, store(b, bus.SubjectEvidence("eiotclub", "o1")))
 		must(t, store(b, bus.SubjectTaskEnded("eiotclub")))
+		must(t, store(b, bus.SubjectCDRFile("default")))
 		must(t, readAll(b, bus.StreamOrderEvents))
 		must(t, readAll(b, bus.StreamWebhooks))
 		for _, bucket := range []string{bus.BucketFindings, bus.BucketTasks, bus.BucketReconPeriods} {

@@ -19,12 +19,16 @@ const source = "cdrpull"
 // announce puts a settled file into the queue.
 func (w *Worker) announce(ctx context.Context, a account, name cdr.Name, e ftpdir.Entry, st fileState) error {
 	next := fileState{State: stateAnnounced, Size: e.Size, Modified: e.Modified, Try: st.Try + 1, At: time.Now().UTC(), SHA256: st.SHA256, revision: st.revision}
-	if st.State == stateUnended && same(st, e) {
+	next.Asked = st.Asked
+	switch {
+	case st.State == stateUnended && same(st, e):
 		next.State = stateWaited
+	case st.ordered():
+		next.State = st.State // its message was lost, the wish was not
 	}
 	// The state first: whoever gets the message reads it. A message that never
 	// followed is made up for by requeueAfter.
-	err := w.states.put(ctx, fileKey(a.name, e.Name), next)
+	_, err := w.states.put(ctx, fileKey(a.name, e.Name), next)
 	if errors.Is(err, errMoved) {
 		return nil // another replica was faster, or its load has just ended
 	}
@@ -38,33 +42,43 @@ func (w *Worker) announce(ctx context.Context, a account, name cdr.Name, e ftpdi
 
 // publishFile publishes the message that makes some replica load a file.
 func publishFile(ctx context.Context, b *bus.Bus, account string, name cdr.Name, st fileState, at time.Time) error {
-	f := wire.CDRFile{Account: account, File: name.String(), Size: st.Size, WindowStart: name.Start, WindowEnd: name.End, GeneratedAt: name.Generated}
+	f := wire.CDRToRead{CDRFile: fileOf(account, name, st.Size)}
 	id := fmt.Sprintf("cdr-file:%s:%s:%d", f.Account, f.File, st.Try)
-	return publish(ctx, b, wire.TypeCDRFile, bus.SubjectCDRFile(f.Account), f.File, id, at, f)
+	_, err := publish(ctx, b, wire.TypeCDRFile, bus.SubjectCDRFile(f.Account), f.File, id, at, f)
+	return err
+}
+
+func fileOf(account string, name cdr.Name, size int64) wire.CDRFile {
+	return wire.CDRFile{Account: account, File: name.String(), Size: size, WindowStart: name.Start, WindowEnd: name.End, GeneratedAt: name.Generated}
 }
 
 // publishLoaded says that a file is in, once per loading of a content.
 func (w *Worker) publishLoaded(ctx context.Context, rec warehouse.File) error {
 	id := fmt.Sprintf("cdr-loaded:%s:%s:%s:%d", rec.Account, rec.File, rec.SHA256, rec.LoadedAt.UnixMilli())
-	return publish(ctx, w.bus, wire.TypeCDRLoaded, bus.SubjectCDRLoaded(rec.Account), rec.File, id, w.now(), wire.CDRLoaded{
+	_, err := publish(ctx, w.bus, wire.TypeCDRLoaded, bus.SubjectCDRLoaded(rec.Account), rec.File, id, w.now(), wire.CDRLoaded{
 		CDRFile: wire.CDRFile{Account: rec.Account, File: rec.File, Size: rec.Size, WindowStart: rec.WindowStart.UTC(),
 			WindowEnd: rec.WindowEnd.UTC(), GeneratedAt: rec.GeneratedAt.UTC()},
 		SHA256: rec.SHA256, Rows: rec.Rows + rec.Rejects, Inserted: rec.Inserted, Known: rec.Known, Rejects: rec.Rejects,
 		Conflicts: rec.Conflicts, Bytes: rec.Bytes, LoadedAt: rec.LoadedAt.UTC(),
 	})
+	return err
 }
 
-func publish(ctx context.Context, b *bus.Bus, typ, subject, about, id string, at time.Time, data any) error {
+// publish returns the message's place in its stream.
+func publish(ctx context.Context, b *bus.Bus, typ, subject, about, id string, at time.Time, data any) (uint64, error) {
 	env, err := wire.NewEnvelope(typ, wire.Source(source), about, id, at, data)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	body, err := env.Marshal()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	_, err = b.Publish(ctx, bus.NewMsg(subject, id, body))
-	return err
+	ack, err := b.Publish(ctx, bus.NewMsg(subject, id, body))
+	if err != nil {
+		return 0, err
+	}
+	return ack.Sequence, nil
 }
 
 // queueEmpty: no file message waits or is being worked on.

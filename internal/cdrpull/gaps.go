@@ -37,11 +37,11 @@ func (w *Worker) gaps(ctx context.Context, a account) error {
 		}
 		gap := wire.CDRGap{Account: a.name, WindowStart: start, WindowEnd: start.Add(slot), Since: start.Add(slot + w.cfg.LateAfter)}
 		id := fmt.Sprintf("cdr-gap:%s:%d", a.name, start.Unix())
-		if err := publish(ctx, w.bus, wire.TypeCDRGap, bus.SubjectCDRGap(a.name), start.Format(time.RFC3339), id, w.now(), gap); err != nil {
+		if _, err := publish(ctx, w.bus, wire.TypeCDRGap, bus.SubjectCDRGap(a.name), start.Format(time.RFC3339), id, w.now(), gap); err != nil {
 			return err
 		}
 		// If we die here: it is said again, with the same message id.
-		if err := w.states.put(ctx, key, fileState{State: stateGap, At: w.now()}); err != nil && !errors.Is(err, errMoved) {
+		if _, err := w.states.put(ctx, key, fileState{State: stateGap, At: w.now()}); err != nil && !errors.Is(err, errMoved) {
 			return err
 		}
 		w.log.Warn("gap: no file covers this half hour", "account", a.name, "window_start", start)

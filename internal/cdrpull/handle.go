@@ -17,7 +17,7 @@ import (
 
 // handle loads the file of one message and decides what becomes of the message.
 func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) bus.Verdict {
-	var f wire.CDRFile
+	var f wire.CDRToRead
 	if _, err := wire.DecodeData(msg.Data(), &f); err != nil {
 		return bus.Dead(wire.ReasonOf(err), err)
 	}
@@ -32,14 +32,22 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) bus.Verdict {
 	if !ok || a.number != name.Account {
 		return bus.Dead(wire.ReasonUnknownAccount, fmt.Errorf("account %q with number %s is not configured here", f.Account, name.Account))
 	}
-	attempt := uint64(1)
-	if meta, err := msg.Metadata(); err == nil {
-		attempt = meta.NumDelivered
+	meta, err := msg.Metadata()
+	if err != nil {
+		return bus.Dead(wire.ReasonMalformed, err) // not from the stream at all
 	}
+	attempt := meta.NumDelivered
 	st, err := w.states.get(ctx, fileKey(a.name, f.File))
 	if err != nil {
 		w.log.Error("state of file not read, will try again", "account", a.name, "file", f.File, "error", err)
 		return bus.Again(w.pause(attempt))
+	}
+	if f.Reread != "" && st.Asked < meta.Sequence.Stream {
+		if st, err = w.order(ctx, a, f, st, meta.Sequence.Stream); err != nil {
+			w.log.Warn("wish for a reading not noted, will try again", "account", a.name, "file", f.File, "error", err)
+			return bus.Again(w.pause(attempt))
+		}
+		// If we die here: the message comes again and finds its own wish noted.
 	}
 	if st.revision > 0 && !st.queued() {
 		w.metrics.duplicate.Inc() // told twice; it is done, or looked at again
@@ -56,10 +64,26 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) bus.Verdict {
 	return w.conclude(ctx, a, f.File, st, rec, attempt, err)
 }
 
+// order notes the wish that a file be read again, whatever became of it before.
+func (w *Worker) order(ctx context.Context, a account, f wire.CDRToRead, st fileState, wish uint64) (fileState, error) {
+	next := st
+	next.State, next.Reason, next.Cut = stateReread, "", false
+	if f.Force {
+		next.State = stateForced
+	}
+	next.Size, next.At, next.Asked = f.Size, time.Now().UTC(), wish
+	var err error
+	if next.revision, err = w.states.put(ctx, fileKey(a.name, f.File), next); err != nil {
+		return st, err
+	}
+	w.log.Info("file is read again", "account", a.name, "file", f.File, "why", f.Reread, "force", f.Force)
+	return next, nil
+}
+
 // conclude tells the others what came of a load. The message is acknowledged
 // only when the outcome stands in the bucket.
 func (w *Worker) conclude(ctx context.Context, a account, file string, st fileState, rec warehouse.File, attempt uint64, err error) bus.Verdict {
-	next := fileState{Size: st.Size, Modified: st.Modified, Try: st.Try, At: time.Now().UTC(), SHA256: st.SHA256, revision: st.revision}
+	next := fileState{Size: st.Size, Modified: st.Modified, Try: st.Try, At: time.Now().UTC(), SHA256: st.SHA256, Asked: st.Asked, revision: st.revision}
 	var unended *unendedError
 	var held *heldError
 	outcome := ""
@@ -91,10 +115,10 @@ func (w *Worker) conclude(ctx context.Context, a account, file string, st fileSt
 		outcome = "held"
 		w.log.Error("file held: a person must look (simctl cdr show, simctl cdr backfill --force)", "account", a.name, "file", file, "why", held.reason)
 	case errors.Is(err, ftpdir.ErrGone):
-		next.State, outcome = stateChanged, "gone"
+		next.State, next.Reason, outcome = stateChanged, "gone", "gone"
 		w.log.Warn("file is gone", "account", a.name, "file", file)
 	case errors.Is(err, errChanged):
-		next.State, outcome = stateChanged, "changed"
+		next.State, next.Reason, outcome = stateChanged, err.Error(), "changed"
 		w.log.Info("file changes still", "account", a.name, "file", file, "how", err)
 	case errors.Is(err, bus.ErrLeaseHeld):
 		return bus.Again(claimTTL / 10) // another file of the account is being loaded
@@ -105,7 +129,7 @@ func (w *Worker) conclude(ctx context.Context, a account, file string, st fileSt
 		}
 		return bus.Again(w.pause(attempt))
 	}
-	if err := w.states.put(ctx, fileKey(a.name, file), next); err != nil && !errors.Is(err, errMoved) {
+	if _, err := w.states.put(ctx, fileKey(a.name, file), next); err != nil && !errors.Is(err, errMoved) {
 		w.log.Error("state of file not written, will try again", "account", a.name, "file", file, "error", err)
 		return bus.Again(w.pause(attempt))
 	}

@@ -8,11 +8,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/cdr"
 	"github.com/simline/simline/internal/ftpdir"
 	"github.com/simline/simline/internal/service"
 	"github.com/simline/simline/internal/warehouse"
+	"github.com/simline/simline/internal/wire"
 )
 
 // Operator is what a person may do with CDR files: look, have them read again,
@@ -101,45 +104,31 @@ func (o *Operator) List(ctx context.Context, name string) ([]FileStatus, error) 
 	return out, nil
 }
 
-// Reread has a replica read a file again, whatever became of it before. With
-// force it is loaded whatever it looks like: too many bad rows, or no last line
-// end. It returns the moment from which on the file's state is that of the new
-// reading.
-func (o *Operator) Reread(ctx context.Context, account, file string, force bool) (time.Time, error) {
+// Reread has a replica read a file again, whatever became of it before; why says
+// who asks, and for what. With force it is loaded whatever it looks like: too
+// many bad rows, or no last line end. It returns the wish's number, for Settled.
+func (o *Operator) Reread(ctx context.Context, account, file, why string, force bool) (wish uint64, err error) {
 	a, ok := o.accounts[account]
 	if !ok {
-		return time.Time{}, fmt.Errorf("account %q has no CDR directory in the configuration", account)
+		return 0, fmt.Errorf("account %q has no CDR directory in the configuration", account)
 	}
 	name, err := cdr.ParseName(file)
 	if err != nil {
-		return time.Time{}, err
+		return 0, err
 	}
 	if name.Account != a.number {
-		return time.Time{}, fmt.Errorf("%s belongs to number %s, account %s is %s", file, name.Account, account, a.number)
-	}
-	key := fileKey(account, file)
-	before, err := o.states.get(ctx, key)
-	if err != nil {
-		return time.Time{}, err
+		return 0, fmt.Errorf("%s belongs to number %s, account %s is %s", file, name.Account, account, a.number)
 	}
 	entry, err := o.look(ctx, a, file)
 	if err != nil {
-		return time.Time{}, err
+		return 0, err
 	}
-	next := fileState{State: stateReread, Size: entry.Size, Modified: entry.Modified, Try: before.Try + 1, At: time.Now().UTC(), revision: before.revision}
-	if force {
-		next.State = stateForced
-	}
-	if err := o.states.put(ctx, key, next); err != nil {
-		return time.Time{}, err
-	}
-	// If we die here: it counts as announced although it is not; cdrpull announces
-	// it again once its queue is empty.
-	return next.At, publishFile(ctx, o.bus, account, name, next, next.At)
+	f := wire.CDRToRead{CDRFile: fileOf(account, name, entry.Size), Reread: why, Force: force}
+	id := fmt.Sprintf("cdr-reread:%s:%s:%s", account, file, uuid.NewString())
+	return publish(ctx, o.bus, wire.TypeCDRFile, bus.SubjectCDRFile(account), file, id, time.Now().UTC(), f)
 }
 
-// look finds a file in its directory's listing, whose times are what cdrpull
-// compares later ones with; those of MDTM may differ.
+// look finds a file in its directory's listing.
 func (o *Operator) look(ctx context.Context, a account, file string) (ftpdir.Entry, error) {
 	l := o.listed[a.name]
 	if time.Since(l.at) > listedFor {
@@ -158,11 +147,11 @@ func (o *Operator) look(ctx context.Context, a account, file string) (ftpdir.Ent
 	return list.Files[i], nil
 }
 
-// Settled reports whether the reading that Reread asked for at asked has ended,
-// and how.
-func (o *Operator) Settled(account, file string, asked time.Time) (state, reason string, done bool) {
+// Settled reports whether the reading that Reread's wish asked for has ended, and
+// how.
+func (o *Operator) Settled(account, file string, wish uint64) (state, reason string, done bool) {
 	st := o.states.seen(fileKey(account, file))
-	return st.State, st.Reason, !st.queued() && !st.At.Before(asked)
+	return st.State, st.Reason, !st.queued() && st.Asked >= wish
 }
 
 // Gap is a half hour that no loaded file covers although it is late.

@@ -1,9 +1,13 @@
 package cdrpull
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/wire"
 )
 
 // Read again after a fix, verify, and list: what a person does.
@@ -52,7 +56,7 @@ func TestOperator(t *testing.T) {
 
 	settle := func(file string, force bool) string {
 		t.Helper()
-		at, err := op.Reread(t.Context(), "default", file, force)
+		wish, err := op.Reread(t.Context(), "default", file, "a test", force)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +64,7 @@ func TestOperator(t *testing.T) {
 		defer tick.Stop()
 		for range 3000 {
 			<-tick.C
-			if state, _, done := op.Settled("default", file, at); done {
+			if state, _, done := op.Settled("default", file, wish); done {
 				return state
 			}
 		}
@@ -90,5 +94,57 @@ func TestOperator(t *testing.T) {
 	}
 	if _, err := op.AccountOf(strings.Replace(good, "10001", "20002", 1)); err == nil {
 		t.Fatal("a foreign file has an account")
+	}
+}
+
+// What reconciler does: it knows a file from simline.cdr_files and publishes the
+// wish that it be read again. The file is read although it counts as loaded; one
+// that has another size by now is taken as it is; an answered wish that is
+// delivered once more changes nothing.
+func TestReadAgainByMessage(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	w := r.worker(r.config())
+	w.clock = time.Now // a loading is told from another by its moment
+	r.start(w)
+	name := fileName(0, 60, 90)
+	text := csv(record(1, 5, 100), record(2, 6, 20))
+	r.write(name, text)
+	first := r.loaded(1)[0]
+	r.wait(name, stateLoaded)
+	if err := r.db.Conn().Exec(t.Context(), "DELETE FROM simline.cdr WHERE id = 2"); err != nil {
+		t.Fatal(err)
+	}
+
+	wish := func(f wire.CDRFile) uint64 {
+		t.Helper()
+		b, err := json.Marshal(wire.CDRToRead{CDRFile: f, Reread: "usage_missing of a card"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ack, err := r.bus.Publish(t.Context(), bus.NewMsg(bus.SubjectCDRFile(f.Account), "", b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ack.Sequence
+	}
+	seq := wish(first.CDRFile)
+	second := r.loaded(2)[1]
+	if second.Inserted != 1 || second.Known != 1 || r.usage() != 120 {
+		t.Fatalf("%+v, %d bytes, want 120", second, r.usage())
+	}
+	if st := r.wait(name, stateLoaded); st.Asked != seq || st.SHA256 != first.SHA256 {
+		t.Fatalf("state %+v, wish %d", st, seq)
+	}
+
+	stale := first.CDRFile
+	stale.Size--
+	r.write(name, text+string(record(3, 7, 3).AppendCSV(nil)))
+	seq = wish(stale)
+	if third := r.loaded(3)[2]; third.Inserted != 1 || r.usage() != 123 {
+		t.Fatalf("%+v, %d bytes, want 123", third, r.usage())
+	}
+	if st := r.wait(name, stateLoaded); st.Asked != seq {
+		t.Fatalf("state %+v, wish %d", st, seq)
 	}
 }

@@ -18,7 +18,7 @@ import (
 // do next.
 const (
 	stateAnnounced = "announced"    // a message lies in the queue, or is being worked on
-	stateReread    = "reread"       // the same, ordered by a person: read it although it is known
+	stateReread    = "reread"       // the same, asked for: read it although it is known
 	stateForced    = "forced"       // the same, and load it whatever it looks like
 	stateUnended   = "unended"      // read, but its last line has no end: wait
 	stateWaited    = "waited"       // announced after having waited: an unended last row counts
@@ -39,6 +39,9 @@ type fileState struct {
 	Cut      bool      `json:"cut,omitempty"` // unended in the middle of a row: it never counts
 	Try      int       `json:"try"`           // announcements so far
 	At       time.Time `json:"at"`
+	// Asked is the newest wish for a reading, by its place in the stream CDR, that
+	// this state answers, or will once it is not queued any more.
+	Asked uint64 `json:"asked,omitempty"`
 
 	revision uint64 // of the entry; 0: there is none
 }
@@ -48,7 +51,7 @@ func (s fileState) done() bool {
 	return s.State == stateLoaded || s.State == stateRejects || s.State == stateHeld
 }
 
-// ordered: a person wants it read, also if this very content was loaded before.
+// ordered: somebody wants it read, also if this very content was loaded before.
 func (s fileState) ordered() bool { return s.State == stateReread || s.forced() }
 
 // forced: a person wants it loaded whatever it looks like.
@@ -157,11 +160,11 @@ func (s *states) get(ctx context.Context, key string) (fileState, error) {
 // errMoved: somebody else wrote the entry since it was read.
 var errMoved = errors.New("the file's state was changed by another")
 
-// put writes the state over the revision it was read at.
-func (s *states) put(ctx context.Context, key string, f fileState) error {
+// put writes the state over the revision it was read at, and returns its own.
+func (s *states) put(ctx context.Context, key string, f fileState) (uint64, error) {
 	b, err := json.Marshal(f)
 	if err != nil {
-		return fmt.Errorf("state of %s: %w", key, err)
+		return 0, fmt.Errorf("state of %s: %w", key, err)
 	}
 	var rev uint64
 	if f.revision == 0 {
@@ -170,10 +173,10 @@ func (s *states) put(ctx context.Context, key string, f fileState) error {
 		rev, err = s.kv.Update(ctx, key, b, f.revision)
 	}
 	if bus.IsConflict(err) {
-		return fmt.Errorf("state of %s: %w", key, errMoved)
+		return 0, fmt.Errorf("state of %s: %w", key, errMoved)
 	}
 	if err != nil {
-		return fmt.Errorf("state of %s: %w", key, err)
+		return 0, fmt.Errorf("state of %s: %w", key, err)
 	}
 	f.revision = rev
 	s.mu.Lock()
@@ -181,7 +184,7 @@ func (s *states) put(ctx context.Context, key string, f fileState) error {
 	if rev >= s.copy[key].revision {
 		s.copy[key] = f
 	}
-	return nil
+	return rev, nil
 }
 
 // remove forgets an entry.

@@ -14,7 +14,17 @@ import (
 	"github.com/simline/simline/internal/order"
 )
 
-// CDRFile announces a file that stands in an account's directory.
+// CDRToRead asks for a file to be read, on cdr.v1.file.<account>: cdrpull's own
+// announcement of one that stands settled in its directory or, with Reread, the
+// wish of a person or of reconciler that one be read again. A file that has
+// another size by then is left to its next announcement.
+type CDRToRead struct {
+	CDRFile
+	Reread string `json:"reread,omitempty"` // who wants it read although it is known, and why
+	Force  bool   `json:"force,omitempty"`  // with Reread, a person's word: load it whatever it looks like
+}
+
+// CDRFile is a file in an account's directory.
 type CDRFile struct {
 	Account     string    `json:"account"` // the account's name in our configuration
 	File        string    `json:"file"`
@@ -84,7 +94,15 @@ type Finding struct {
 	SuggestedAction string          `json:"suggested_action,omitempty"`
 }
 
-// Validate says what is wrong with the announcement of a file.
+// Validate says what is wrong with the wish.
+func (f *CDRToRead) Validate() error {
+	if f.Force && f.Reread == "" {
+		return errors.New("force without reread")
+	}
+	return errors.Join(f.CDRFile.Validate(), checkTexts(map[string]string{"reread": f.Reread}))
+}
+
+// Validate says what is wrong with what is said of a file.
 func (f *CDRFile) Validate() error {
 	switch {
 	case !order.ValidAccount(f.Account):

@@ -28,7 +28,7 @@ func TestTypesAndSchemasAgree(t *testing.T) {
 		{"order.cancel.v1#/$defs/data", reflect.TypeFor[Cancel]()},
 		{"order.event.v1#/$defs/data", reflect.TypeFor[order.Record]()},
 		{"evidence.v1#/$defs/data", reflect.TypeFor[Evidence]()},
-		{"cdr.file.v1#/$defs/data", reflect.TypeFor[CDRFile]()},
+		{"cdr.file.v1#/$defs/data", reflect.TypeFor[CDRToRead]()},
 		{"cdr.loaded.v1#/$defs/data", reflect.TypeFor[CDRLoaded]()},
 		{"cdr.gap.v1#/$defs/data", reflect.TypeFor[CDRGap]()},
 		{"task.track.v1#/$defs/data", reflect.TypeFor[Task]()},
@@ -169,7 +169,7 @@ var decoders = map[string]struct {
 	"order.request.v1": {true, func(b []byte) error { _, _, err := DecodeRequest(b); return err }},
 	"order.cancel.v1":  {true, func(b []byte) error { _, _, err := DecodeCancel(b); return err }},
 	"evidence.v1":      {true, func(b []byte) error { _, _, err := DecodeEvidence(b); return err }},
-	"cdr.file.v1":      {true, func(b []byte) error { _, err := DecodeData(b, new(CDRFile)); return err }},
+	"cdr.file.v1":      {true, func(b []byte) error { _, err := DecodeData(b, new(CDRToRead)); return err }},
 	"task.track.v1":    {true, func(b []byte) error { _, err := DecodeData(b, new(Task)); return err }},
 	"order.event.v1": {false, func(b []byte) error {
 		if _, _, err := DecodeOrderEvent(b); err != nil {
@@ -244,7 +244,8 @@ func TestWrittenFitsSchema(t *testing.T) {
 		{"evidence.v1", TypeEvidence, "reconciler", Evidence{OrderID: "a-1", Supplier: order.EIOTCLUB, Account: "default", Source: order.EvidenceLookup, Certainty: order.CertainPlaced, ObservedAt: at}},
 		{"order.request.v1", TypeOrderRequest, "simctl", request},
 		{"order.cancel.v1", TypeOrderCancel, "simctl", Cancel{OrderID: "a-1"}},
-		{"cdr.file.v1", TypeCDRFile, "cdrpull", file},
+		{"cdr.file.v1", TypeCDRFile, "cdrpull", CDRToRead{CDRFile: file}},
+		{"cdr.file.v1", TypeCDRFile, "reconciler", CDRToRead{CDRFile: file, Reread: "usage_missing"}},
 		{"cdr.loaded.v1", TypeCDRLoaded, "cdrpull", CDRLoaded{CDRFile: file, SHA256: request.Hash(), LoadedAt: at}},
 		{"cdr.gap.v1", TypeCDRGap, "cdrpull", CDRGap{Account: "default", WindowStart: at, WindowEnd: at, Since: at}},
 		{"task.track.v1", TypeTaskTrack, "simctl", task},
