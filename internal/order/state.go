@@ -46,9 +46,9 @@ var transitions = map[State][]State{
 	Begin:     {Intent, Waiting, Rejected, Expired},
 	Intent:    {Placed, Fulfilled, Rejected, Unknown, Waiting, Held},
 	Waiting:   {Intent, Waiting, Expired, Cancelled, Rejected, Held, Placed, Fulfilled},
-	Unknown:   {Unknown, Placed, Fulfilled, Rejected, Intent, Held},
+	Unknown:   {Unknown, Placed, Fulfilled, Intent, Waiting, Rejected, Expired, Cancelled, Held},
 	Placed:    {Fulfilled, Refunded, Rejected, Held},
-	Held:      {Held, Placed, Fulfilled, Rejected, Intent, Refunded, Cancelled, Expired},
+	Held:      {Held, Placed, Fulfilled, Rejected, Intent, Waiting, Refunded, Cancelled, Expired},
 	Fulfilled: {Refunded},
 }
 

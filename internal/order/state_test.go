@@ -18,9 +18,9 @@ const law = `
 -             +      +       .      .     .     .         +        +       .         .
 intent        .      +       +      +     +     +         +        .       .         .
 waiting       +      +       .      +     +     +         +        +       +         .
-unknown       +      .       +      +     +     +         +        .       .         .
+unknown       +      +       +      +     +     +         +        +       +         .
 placed        .      .       .      .     +     +         +        .       .         +
-held          +      .       .      +     +     +         +        +       +         +
+held          +      +       .      +     +     +         +        +       +         +
 fulfilled     .      .       .      .     .     .         .        .       .         +
 rejected      .      .       .      .     .     .         .        .       .         .
 expired       .      .       .      .     .     .         .        .       .         .

@@ -55,15 +55,19 @@ func inStep(state order.State) func(*run, *Worker) {
 	return func(_ *run, w *Worker) {
 		w.decide.step = func(w *Worker, ctx context.Context, a *account, cur ledger.Entry) (stand, error) {
 			if cur.State == state {
-				return w.place(ctx, a, cur)
+				return w.place(ctx, a, cur, supplier.PermitNew(forged))
 			}
 			return w.step(ctx, a, cur)
 		}
 	}
 }
 
+// forged is what a bug takes for proof: only by saying a falsehood aloud can one be
+// had.
+var forged, _ = order.RuledOut("a bug")
+
 func notPlaced(j judge, r order.Record) order.Record {
-	return j.reject(j.next(r), &order.Error{Kind: string(supplier.Refused), Code: "(bug)"})
+	return forged.Reject(j.next(r), &order.Error{Kind: string(supplier.Refused), Code: "(bug)"})
 }
 
 var bugs = []bug{
@@ -84,20 +88,22 @@ var bugs = []bug{
 	{name: "believes the first not-found", rules: func(r *supplier.Rules) { r.Looks, r.Settle = 1, 0 }},
 	{name: "does not wait for the supplier to settle", rules: func(r *supplier.Rules) { r.Settle = 0 }},
 	{name: "believes one look", plant: func(_ *run, w *Worker) {
-		w.decide.notSeen = func(j judge, cur order.Record, where string) (order.Record, bool) {
-			r, _ := j.notSeen(cur, where)
-			r.InDoubt = false
-			return r, cur.State != order.Intent
+		w.decide.notSeen = func(j judge, cur order.Record, where string) (order.Record, supplier.Permit) {
+			r, permit := j.notSeen(cur, where)
+			if cur.State != order.Intent {
+				permit = supplier.PermitNew(forged)
+			}
+			return r, permit
 		}
 	}},
 	{name: "counts looks before the supplier has settled", plant: func(_ *run, w *Worker) {
-		w.decide.notSeen = func(j judge, cur order.Record, where string) (order.Record, bool) {
+		w.decide.notSeen = func(j judge, cur order.Record, where string) (order.Record, supplier.Permit) {
 			long := j.now.Add(-time.Hour)
 			sent := cur.LastSentAt
 			cur.LastSentAt = &long
-			r, proven := j.notSeen(cur, where)
+			r, permit := j.notSeen(cur, where)
 			r.LastSentAt = sent
-			return r, proven
+			return r, permit
 		}
 	}},
 	{name: "calls a time-out a failure", plant: inVerdict(func(j judge, _ order.Record, _ *supplier.Error, r order.Record) order.Record {
@@ -108,7 +114,7 @@ var bugs = []bug{
 	})},
 	{name: "sends blindly again", plant: inVerdict(func(j judge, _ order.Record, _ *supplier.Error, r order.Record) order.Record {
 		if r.State == order.Unknown {
-			return j.wait(r, "busy", j.now.Add(time.Second))
+			return forged.Wait(r, "busy", j.now.Add(time.Second))
 		}
 		return r
 	})},
@@ -119,8 +125,8 @@ var bugs = []bug{
 		}
 	}},
 	{name: "forgets its doubt when it sends again", plant: func(_ *run, w *Worker) {
-		w.decide.intend = func(j judge, cur order.Record, id string, balance *order.Money) order.Record {
-			r := j.intend(cur, id, balance)
+		w.decide.intend = func(j judge, cur order.Record, permit supplier.Permit, id string, balance *order.Money) order.Record {
+			r := j.intend(cur, permit, id, balance)
 			r.InDoubt = false
 			return r
 		}

@@ -46,18 +46,19 @@ func (w *Worker) handleCancel(ctx context.Context, msg message) bus.Verdict {
 	j := w.judge(a, &cur.Record)
 	r := j.next(cur.Record)
 	r.Reason = c.Reason
+	proof, notPlaced := cur.NotPlaced()
 	switch {
-	case cur.State == order.Waiting:
-		r.State, r.Certainty, r.Error = order.Cancelled, order.CertainNotPlaced, cur.Error
+	case notPlaced:
+		r.Error = cur.Error
+		r = proof.Cancel(r)
 	case cur.State == order.Intent:
 		return bus.Again(2 * time.Second) // its call is under way
 	case (cur.State == order.Unknown || cur.State == order.Held) && !cur.CancelRequested:
 		// It may have been placed: not sent again, and otherwise followed as before.
-		keepReason := cur.Reason
 		r = cur.Record
-		r.At, r.CancelRequested = j.now, true
+		r.At, r.CancelRequested, r.Reason = j.now, true, "upstream withdrew it: "+c.Reason
 		if cur.State == order.Held {
-			r.Reason = keepReason + "; upstream withdrew it: " + c.Reason
+			r.Reason = cur.Reason + "; " + r.Reason
 		}
 	default:
 		w.m.lateCancels.WithLabelValues(cur.Supplier).Inc()

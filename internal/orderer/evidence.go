@@ -106,9 +106,9 @@ func (j judge) ruled(cur order.Record, ev wire.Evidence) (order.Record, effect) 
 		r.Reason = ruling(ev)
 		return r, effectMoves
 	case order.CertainNotPlaced:
-		r := j.reject(j.next(cur), &order.Error{Kind: string(supplier.Refused), Code: "(person)", Message: "not placed: " + ev.Reason})
-		r.Evidence, r.Reason = order.EvidencePerson, ruling(ev)
-		return r, effectMoves
+		if proof, ok := order.RuledOut(ruling(ev)); ok {
+			return proof.Reject(j.next(cur), &order.Error{Kind: string(supplier.Refused), Code: "(person)", Message: "not placed: " + ev.Reason}), effectMoves
+		}
 	}
 	r := j.hold(j.next(cur), order.CertainUnknown, ruling(ev))
 	r.Evidence = order.EvidencePerson
@@ -220,14 +220,14 @@ func (w *Worker) sendAgain(ctx context.Context, a *account, cur ledger.Entry, ev
 	if cur.State != order.Held {
 		return bus.Dead(wire.ReasonConflict, fmt.Errorf("order %s is %s: only a held order is sent again by a person", cur.OrderID, cur.State))
 	}
-	// A person's word is as certain as a refusal: eSIMfly gets a new request id.
-	cur.InDoubt, cur.Reason, cur.Round = false, ruling(ev), cur.Round+1
-	next, err := w.place(ctx, a, cur)
+	proof, ok := order.RuledOut(ruling(ev))
+	if !ok {
+		return bus.Dead(wire.ReasonSchema, errors.New("a person's word without a reason"))
+	}
+	cur.Round++ // a person's word is as certain as a refusal: eSIMfly gets a new request id
+	next, err := w.place(ctx, a, cur, supplier.PermitNew(proof))
 	if err != nil {
 		return w.hindered("evidence", err)
-	}
-	if next.Seq == cur.Seq {
-		return bus.Again(min(30*time.Second, max(time.Second, next.due.Sub(w.now())))) // a gate is shut for now
 	}
 	if err := w.afterMove(ctx, next); err != nil {
 		return w.hindered("evidence", err)

@@ -149,47 +149,28 @@ func (w *Worker) fundsGate(ctx context.Context, a *account, price order.Money, p
 }
 
 // shutOut is what becomes of an order at a shut gate: the next record, or nil if
-// it stays as it is until the moment.
-func (j judge) shutOut(cur order.Record, s *shut) (*order.Record, time.Time) {
+// it stays as it is until the moment. What may have been placed is not given up: it
+// waits as it is, or for a person.
+func (j judge) shutOut(cur order.Record, permit supplier.Permit, s *shut) (*order.Record, time.Time) {
+	proof, notPlaced := permit.NotPlaced()
 	wait := s.state == ""
+	if wait && (!notPlaced || cur.State == order.Waiting && cur.WaitingFor == s.why) {
+		return nil, s.until // nothing new: no event
+	}
 	r := j.next(cur)
-	r.Error = s.err
-	switch cur.State {
-	case order.Begin, order.Waiting:
-		switch {
-		case wait && cur.State == order.Waiting && cur.WaitingFor == s.why:
-			return nil, s.until // nothing new: no event
-		case wait:
-			r = j.wait(r, s.why, s.until)
-		case s.state == order.Cancelled && cur.State == order.Begin:
-			r = j.reject(r, &order.Error{Kind: string(supplier.Refused), Code: "(cancelled)", Message: cur.Reason})
-		default:
-			r.State, r.Certainty = s.state, order.CertainNotPlaced
-			if s.state != order.Rejected {
-				r.Error = cur.Error
-			}
-		}
-	case order.Unknown:
-		switch {
-		case wait:
-			return nil, s.until
-		case cur.InDoubt:
-			r.Error = cur.Error
-			r = j.hold(r, order.CertainUnknown, "it may have been placed, and is not sent again: "+s.why)
-		default:
-			e := s.err
-			if e == nil {
-				e = &order.Error{Kind: string(supplier.Refused), Code: "(" + s.why + ")", Message: "not placed, and not tried again: " + s.why}
-			}
-			r = j.reject(r, e)
-			r.Evidence = order.EvidenceLookup
-		}
-	default: // Held, sent again by a person
-		if wait {
-			return nil, s.until
-		}
-		r = j.reject(r, &order.Error{Kind: string(supplier.Refused), Code: "(" + s.why + ")", Message: "not sent again: " + s.why})
-		r.Evidence = order.EvidencePerson
+	r.Error = cur.Error
+	switch {
+	case wait:
+		r = proof.Wait(r, s.why, s.until)
+		r.Error = s.err
+	case !notPlaced:
+		r = j.hold(r, order.CertainUnknown, "it may have been placed, and is not sent again: "+s.why)
+	case s.state == order.Expired:
+		r = proof.Expire(r)
+	case s.state == order.Cancelled:
+		r = proof.Cancel(r)
+	default:
+		r = proof.Reject(r, s.err)
 	}
 	return &r, time.Time{}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/supplier"
 	"github.com/simline/simline/internal/wire"
 )
 
@@ -128,15 +129,14 @@ func (w *Worker) advance(ctx context.Context, a *account, cur ledger.Entry) (sta
 }
 
 func (w *Worker) step(ctx context.Context, a *account, cur ledger.Entry) (stand, error) {
+	proof, notPlaced := cur.NotPlaced()
 	switch {
 	case cur.State.Settled():
 		return stand{Entry: cur}, nil
-	case cur.State == order.Begin:
-		return w.place(ctx, a, cur)
 	case cur.NotBefore != nil && cur.NotBefore.After(w.now()) && !w.expired(cur.Record):
 		return stand{Entry: cur, due: *cur.NotBefore}, nil // not yet: whoever has the message hands it to the index
-	case cur.State == order.Waiting, cur.State == order.Unknown && !cur.InDoubt:
-		return w.place(ctx, a, cur)
+	case notPlaced: // new, or waiting
+		return w.place(ctx, a, cur, supplier.PermitNew(proof))
 	case cur.State == order.Intent && w.now().Before(cur.LastSentAt.Add(w.cfg.stale())):
 		return stand{Entry: cur}, errUnderWay
 	}

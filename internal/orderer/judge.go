@@ -30,15 +30,9 @@ func (j judge) next(cur order.Record) order.Record {
 }
 
 // intend is the record to be durable before a call that may spend money.
-func (j judge) intend(cur order.Record, requestID string, balance *order.Money) order.Record {
+func (j judge) intend(cur order.Record, permit supplier.Permit, requestID string, balance *order.Money) order.Record {
 	r := j.next(cur)
 	r.State, r.Certainty = order.Intent, order.CertainUnknown
-	if cur.State == order.Unknown && !cur.InDoubt {
-		r.Evidence = order.EvidenceLookup // it proved that nothing was placed so far
-	}
-	if cur.State == order.Held {
-		r.Evidence, r.Reason = order.EvidencePerson, cur.Reason
-	}
 	r.Attempt++
 	r.Looks = 0
 	if r.SupplierRequestID != requestID {
@@ -46,11 +40,12 @@ func (j judge) intend(cur order.Record, requestID string, balance *order.Money) 
 	}
 	now := j.now
 	r.LastSentAt = &now
-	if cur.InDoubt {
-		r.Resends++
+	if proof, certain := permit.NotPlaced(); certain {
+		// Whatever was sent before placed nothing.
+		r.Evidence, r.Reason = proof.Evidence()
+		r.FirstSentAt, r.Resends, r.InDoubt = &now, 0, false
 	} else {
-		// Whatever was sent before certainly placed nothing.
-		r.FirstSentAt, r.Resends = &now, 0
+		r.Resends++
 	}
 	if r.BalanceBefore == nil {
 		r.BalanceBefore = balance
@@ -75,10 +70,10 @@ func (j judge) there(cur order.Record, p supplier.Placement, evidence order.Evid
 	if p.Balance != nil {
 		r.Balance = p.Balance
 	}
+	if proof, failed := order.GivenUp(p.State, evidence); failed {
+		return proof.Reject(r, &order.Error{Kind: string(supplier.Refused), Code: "(failed)", Message: "the supplier gave the order up"})
+	}
 	switch {
-	case p.State == order.Rejected:
-		r.State, r.Certainty = order.Rejected, order.CertainNotPlaced
-		r.Error = &order.Error{Kind: string(supplier.Refused), Code: "(failed)", Message: "the supplier gave the order up"}
 	case r.SupplierOrderID == "":
 		return j.hold(r, order.CertainPlaced, "the supplier has the order, and under what id is not known")
 	case p.State == order.Refunded && order.CanMove(cur.State, order.Refunded):
@@ -138,19 +133,6 @@ func (j judge) unknown(r order.Record, look time.Duration) order.Record {
 	return r
 }
 
-// wait is an order that was certainly not placed and is tried again.
-func (j judge) wait(r order.Record, reason string, until time.Time) order.Record {
-	r.State, r.Certainty, r.InDoubt = order.Waiting, order.CertainNotPlaced, false
-	r.WaitingFor, r.NotBefore = reason, &until
-	return r
-}
-
-// reject ends an order that was certainly not placed.
-func (j judge) reject(r order.Record, e *order.Error) order.Record {
-	r.State, r.Certainty, r.InDoubt, r.Error = order.Rejected, order.CertainNotPlaced, false, e
-	return r
-}
-
 // backoff is the wait after attempt number n: doubled each time, with jitter so
 // that what was refused together does not come back together.
 func (j judge) backoff(n int) time.Duration {
@@ -207,9 +189,10 @@ func (j judge) sighted(cur order.Record, s supplier.Sighting) order.Record {
 	return r
 }
 
-// notSeen is the outcome of a look that did not find the order. proven says that
-// it has been heard often and late enough: the order was not placed.
-func (j judge) notSeen(cur order.Record, where string) (r order.Record, proven bool) {
+// notSeen is the outcome of a look that did not find the order. Once that has been
+// heard often and late enough it proves that the order was not placed, and permits
+// to send it.
+func (j judge) notSeen(cur order.Record, where string) (r order.Record, permit supplier.Permit) {
 	r = cur.Logged(order.Look{At: j.now, Where: where, Said: "not_found"})
 	r.At, r.Evidence, r.Reason = j.now, order.EvidenceLookup, ""
 	if j.settled(cur) {
@@ -217,15 +200,14 @@ func (j judge) notSeen(cur order.Record, where string) (r order.Record, proven b
 	}
 	if r.Looks >= max(1, j.rules.Looks) {
 		if cur.Error != nil && cur.Error.Kind == string(supplier.Exists) {
-			return j.hold(r, order.CertainUnknown, "the supplier says that the order exists already, and no look finds it"), false
+			return j.hold(r, order.CertainUnknown, "the supplier says that the order exists already, and no look finds it"), permit
 		}
-		if cur.State != order.Intent {
-			r.InDoubt = false
-			return r, true
+		if proof, proven := order.NotFound(r, j.rules.Looks); proven {
+			return r, supplier.PermitNew(proof)
 		}
 		r.Looks-- // the next look concludes: an intent becomes unknown first
 	}
-	return j.unknown(r, j.lookInterval()), false
+	return j.unknown(r, j.lookInterval()), permit
 }
 
 // notTold is the outcome of a look that got no answer.
@@ -235,15 +217,6 @@ func (j judge) notTold(cur order.Record, where string, err error) order.Record {
 	r.At = j.now
 	r.Evidence = order.EvidenceNone
 	return j.unknown(r, max(j.lookInterval(), e.RetryAfter))
-}
-
-// canResend says whether the same call again cannot buy twice, and may still tell
-// something: the only question that some suppliers answer.
-func (j judge) canResend(r order.Record) bool {
-	if !j.rules.RepeatSafe || r.Resends >= max(1, j.rules.Looks) || r.FirstSentAt == nil {
-		return false
-	}
-	return j.rules.RepeatWindow == 0 || j.now.Before(r.FirstSentAt.Add(j.rules.RepeatWindow))
 }
 
 // unanswerable holds an order that no look and no safe repeat can settle.

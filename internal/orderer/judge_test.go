@@ -103,7 +103,7 @@ func TestWeigh(t *testing.T) {
 	other.SupplierOrderID = "8"
 	sayPlaced, sayNot, sayHold := placed, missing, placed
 	sayPlaced.Source, sayPlaced.StateThere, sayPlaced.Actor, sayPlaced.Reason = order.EvidencePerson, "", "ann", "seen in their panel"
-	sayNot.Source = order.EvidencePerson
+	sayNot.Source, sayNot.Actor, sayNot.Reason = order.EvidencePerson, "ann", "asked them"
 	sayHold.Source, sayHold.Certainty = order.EvidencePerson, order.CertainUnknown
 	kinds := []struct {
 		name string
@@ -172,7 +172,7 @@ func TestBackoffGrowsToItsLimit(t *testing.T) {
 
 // A resend in doubt is for suppliers that allow it, within their memory, and so
 // often as their table says.
-func TestCanResend(t *testing.T) {
+func TestPermitRepeat(t *testing.T) {
 	safe := supplier.Rules{RepeatSafe: true, RepeatWindow: 23 * time.Hour, Looks: 2}
 	at := func(ago time.Duration, resends int) order.Record {
 		sent := judgeNow.Add(-ago)
@@ -192,8 +192,9 @@ func TestCanResend(t *testing.T) {
 		{"never sent", safe, order.Record{}, false},
 	}
 	for _, c := range cases {
-		if got := testJudge(c.rules).canResend(c.r); got != c.want {
-			t.Errorf("%s: %t, want %t", c.name, got, c.want)
+		permit, got := c.rules.PermitRepeat(c.r, judgeNow)
+		if _, new := permit.NotPlaced(); got != c.want || permit.Valid() != c.want || new {
+			t.Errorf("%s: %t (%+v), want %t", c.name, got, permit, c.want)
 		}
 	}
 }
@@ -207,5 +208,64 @@ func TestMergeESIMsKeepsWhatWasKnown(t *testing.T) {
 	}
 	if diff := cmp.Diff(old, mergeESIMs(old, []order.ESIM{{ICCID: "9"}})); diff != "" {
 		t.Errorf("a shorter answer replaced a longer one:\n%s", diff)
+	}
+}
+
+// A gate that is shut: what was certainly not placed waits or ends, what may have
+// been placed stays as it is or is held.
+func TestShutOut(t *testing.T) {
+	until := judgeNow.Add(time.Minute)
+	unknown := intentRecord(true)
+	unknown.State, unknown.Looks = order.Unknown, 3
+	waiting := order.Record{OrderID: "o1", State: order.Waiting, Certainty: order.CertainNotPlaced, WaitingFor: "switch"}
+	held := unknown
+	held.State = order.Held
+	fresh, _ := order.Record{}.NotPlaced()
+	looked, _ := order.NotFound(unknown, 3)
+	ruled, _ := order.RuledOut("ann: asked them")
+	repeat, ok := supplier.Rules{RepeatSafe: true, Looks: 1}.PermitRepeat(unknown, judgeNow)
+	if !ok {
+		t.Fatal("no permit to repeat")
+	}
+	for _, c := range []struct {
+		name     string
+		cur      order.Record
+		permit   supplier.Permit
+		shut     *shut
+		state    order.State // empty: no event
+		evidence order.Evidence
+	}{
+		{"new, no money", order.Record{OrderID: "o1"}, supplier.PermitNew(fresh), waits("no_funds", until), order.Waiting, ""},
+		{"new, expired", order.Record{OrderID: "o1"}, supplier.PermitNew(fresh), &shut{state: order.Expired, why: "expires_at"}, order.Expired, ""},
+		{"waiting for the same", waiting, supplier.PermitNew(fresh), waits("switch", until), "", ""},
+		{"waiting for something else", waiting, supplier.PermitNew(fresh), waits("no_funds", until), order.Waiting, ""},
+		{"waiting, withdrawn", waiting, supplier.PermitNew(fresh), &shut{state: order.Cancelled, why: "cancel"}, order.Cancelled, ""},
+		{"looked for in vain, no money", unknown, supplier.PermitNew(looked), waits("no_funds", until), order.Waiting, order.EvidenceLookup},
+		{"looked for in vain, expired", unknown, supplier.PermitNew(looked), &shut{state: order.Expired, why: "expires_at"}, order.Expired, order.EvidenceLookup},
+		{"looked for in vain, withdrawn", unknown, supplier.PermitNew(looked), &shut{state: order.Cancelled, why: "cancel"}, order.Cancelled, order.EvidenceLookup},
+		{"looked for in vain, too dear", unknown, supplier.PermitNew(looked), rejects("max_total", "costs more"), order.Rejected, order.EvidenceLookup},
+		{"in doubt, no money", unknown, repeat, waits("no_funds", until), "", ""},
+		{"in doubt, expired", unknown, repeat, &shut{state: order.Expired, why: "expires_at"}, order.Held, ""},
+		{"in doubt, too dear", unknown, repeat, rejects("max_total", "costs more"), order.Held, ""},
+		{"sent again by a person, no money", held, supplier.PermitNew(ruled), waits("no_funds", until), order.Waiting, order.EvidencePerson},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, at := testJudge(supplier.Rules{}).shutOut(c.cur, c.permit, c.shut)
+			if r == nil {
+				if c.state != "" || !at.Equal(until) {
+					t.Errorf("no event and due at %s, want %s", at, c.state)
+				}
+				return
+			}
+			if r.State != c.state || r.Evidence != c.evidence {
+				t.Errorf("%s by %q, want %s by %q", r.State, r.Evidence, c.state, c.evidence)
+			}
+			if err := order.CheckMove(c.cur.State, *r); err != nil {
+				t.Error(err)
+			}
+			if r.State == order.Held && (r.Certainty != order.CertainUnknown || !r.InDoubt) {
+				t.Errorf("held as %s", r.Certainty)
+			}
+		})
 	}
 }

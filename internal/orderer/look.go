@@ -44,12 +44,12 @@ func (w *Worker) look(ctx context.Context, a *account, cur ledger.Entry) (stand,
 	case s.Found:
 		return w.record(ctx, a, cur, j.sighted(cur.Record, s))
 	}
-	r, proven := w.decide.notSeen(j, cur.Record, s.Where)
-	if proven {
+	r, permit := w.decide.notSeen(j, cur.Record, s.Where)
+	if permit.Valid() {
 		// It was not placed: heard late and often enough. It goes through the gates
 		// again like a new one, as the event that the ledger has.
 		cur.Record = r
-		return w.place(ctx, a, cur)
+		return w.place(ctx, a, cur, permit)
 	}
 	return w.record(ctx, a, cur, r)
 }
@@ -114,8 +114,9 @@ func (w *Worker) ask(ctx context.Context, a *account, j judge, cur ledger.Entry)
 		return w.record(ctx, a, cur, j.unknown(r, max(0, cur.LastSentAt.Add(j.settle()).Sub(j.now))))
 	case !j.settled(cur.Record):
 		return stand{Entry: cur, due: cur.LastSentAt.Add(j.settle())}, nil
-	case j.canResend(cur.Record):
-		return w.place(ctx, a, cur)
+	}
+	if permit, safe := j.rules.PermitRepeat(cur.Record, j.now); safe {
+		return w.place(ctx, a, cur, permit)
 	}
 	return w.record(ctx, a, cur, j.unanswerable(cur.Record))
 }

@@ -23,34 +23,40 @@ var (
 	errCardBusy = errors.New("another order for the same card is in flight")
 	// errTooLate: the intent took so long to store that its call was not made.
 	errTooLate = errors.New("the intent took too long to store, the call was not made")
+	// errNoPermit: nothing proves that the order was not placed, and no table that a
+	// repeat is safe.
+	errNoPermit = errors.New("an order may not be sent without a permit")
 )
 
 // place sends an order: gates, intent, call, outcome. It is the only path to a
 // supplier's purchase. cur's record may be ahead of its event by what a look has
 // proved; the event's sequence is what the intent must follow.
-func (w *Worker) place(ctx context.Context, a *account, cur ledger.Entry) (stand, error) {
+func (w *Worker) place(ctx context.Context, a *account, cur ledger.Entry, permit supplier.Permit) (stand, error) {
+	if !permit.Valid() {
+		return stand{Entry: cur}, errNoPermit
+	}
 	counted := cur.SpendReserved
 	s, err := w.decide.gates(w, ctx, a, &cur.Record)
 	if err != nil {
 		return stand{Entry: cur}, err
 	}
 	if s != nil {
-		return w.shutOut(ctx, a, cur, s)
+		return w.shutOut(ctx, a, cur, permit, s)
 	}
-	next, err := w.send(ctx, a, cur)
+	next, err := w.send(ctx, a, cur, permit)
 	if (errors.Is(err, ledger.ErrMoved) || errors.Is(err, errCardBusy) || errors.Is(err, errBreaker)) && counted == nil {
 		w.unspend(ctx, a, cur.Record) // counted just now, and nothing was sent
 		cur.SpendReserved, cur.SpendDay = nil, ""
 	}
 	if errors.Is(err, errBreaker) {
-		return w.shutOut(ctx, a, cur, waits(forBreaker, w.now().Add(breakerPause)))
+		return w.shutOut(ctx, a, cur, permit, waits(forBreaker, w.now().Add(breakerPause)))
 	}
 	return next, err
 }
 
-func (w *Worker) shutOut(ctx context.Context, a *account, cur ledger.Entry, s *shut) (stand, error) {
+func (w *Worker) shutOut(ctx context.Context, a *account, cur ledger.Entry, permit supplier.Permit, s *shut) (stand, error) {
 	w.m.closed.WithLabelValues(a.Supplier, s.why).Inc()
-	r, until := w.judge(a, &cur.Record).shutOut(cur.Record, s)
+	r, until := w.judge(a, &cur.Record).shutOut(cur.Record, permit, s)
 	if r == nil {
 		return stand{Entry: cur, due: until}, nil
 	}
@@ -59,7 +65,7 @@ func (w *Worker) shutOut(ctx context.Context, a *account, cur ledger.Entry, s *s
 
 // send makes one purchase: the intent is durable before the call, and the outcome
 // follows it.
-func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry) (stand, error) {
+func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit supplier.Permit) (stand, error) {
 	done, err := a.breaker.Allow()
 	if err != nil {
 		return stand{Entry: cur}, errBreaker
@@ -71,7 +77,7 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry) (stand,
 		return stand{Entry: cur}, errCardBusy
 	}
 	defer w.cards.let(object)
-	intent, mine, err := w.intend(ctx, a, cur, object)
+	intent, mine, err := w.intend(ctx, a, cur, permit)
 	// If we die here: the intent stands and nothing was sent. Whoever takes the
 	// order up cannot know that, and looks first.
 	if err != nil {
@@ -101,8 +107,9 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry) (stand,
 
 // intend makes the intent durable and takes the card over all replicas, both at
 // once. If the card is not ours then, the intent stands, and no call follows it.
-func (w *Worker) intend(ctx context.Context, a *account, cur ledger.Entry, object string) (intent ledger.Entry, mine bool, err error) {
-	r := w.decide.intend(w.judge(a, &cur.Record), cur.Record, a.Client.RequestID(cur.OrderID, cur.Round), a.seenBalance())
+func (w *Worker) intend(ctx context.Context, a *account, cur ledger.Entry, permit supplier.Permit) (intent ledger.Entry, mine bool, err error) {
+	object := cur.Request.Object()
+	r := w.decide.intend(w.judge(a, &cur.Record), cur.Record, permit, a.Client.RequestID(cur.OrderID, cur.Round), a.seenBalance())
 	if isNew(object) {
 		intent, err = w.append(ctx, cur, r)
 		return intent, true, err
@@ -119,11 +126,11 @@ func (w *Worker) intend(ctx context.Context, a *account, cur ledger.Entry, objec
 func (j judge) cardBusy(intent order.Record) order.Record {
 	r := j.next(intent)
 	r.Attempt--
-	if intent.InDoubt {
-		r.Resends--
-		return j.unknown(r, j.timing.WaitMin)
+	if proof, notPlaced := order.RefusedCall(intent, order.CertainNotPlaced, false); notPlaced {
+		return proof.Wait(r, forCard, j.now.Add(j.timing.WaitMin))
 	}
-	return j.wait(r, forCard, j.now.Add(j.timing.WaitMin))
+	r.Resends--
+	return j.unknown(r, j.timing.WaitMin)
 }
 
 // outcome writes what became of a call. If the order was moved meanwhile, by

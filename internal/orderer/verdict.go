@@ -17,7 +17,8 @@ func (j judge) verdict(intent order.Record, p supplier.Placement, err error) ord
 	e := supplier.AsError("purchase", err)
 	r := j.next(intent)
 	r.Error = errorOf(e)
-	if !strings.HasPrefix(e.Code, "(") || e.Sent && e.Kind.Certainty() == order.CertainNotPlaced {
+	proof, notPlaced := order.RefusedCall(intent, e.Certainty(), e.Sent)
+	if !strings.HasPrefix(e.Code, "(") || e.Sent && e.Certainty() == order.CertainNotPlaced {
 		r.Evidence = order.EvidenceReply
 		// An answer that is no success may have used the request id up all the same,
 		// so that a later "exists" proves no purchase.
@@ -26,23 +27,21 @@ func (j judge) verdict(intent order.Record, p supplier.Placement, err error) ord
 	switch {
 	case e.Kind == supplier.Exists:
 		return j.exists(r, e)
-	case e.Sent && e.Kind.Certainty() == order.CertainUnknown:
-		return j.unknown(r, j.firstLook())
-	case intent.InDoubt:
-		// That this call was refused says nothing of the one before it: a purchase
-		// that went through is refused the second time for want of money, too.
+	case !notPlaced:
+		// Nobody knows; or this call was refused, which says nothing of the one before
+		// it: a purchase that went through is refused the second time for want of money,
+		// too.
 		return j.unknown(r, j.firstLook())
 	}
-	// From here on it was certainly not placed.
 	if e.Sent {
 		r.Round++
 	}
 	switch {
 	case e.Kind == supplier.Refused, e.Kind == supplier.Price,
 		e.Kind == supplier.OutOfStock && j.outOfStock == "reject":
-		return j.reject(r, r.Error)
+		return proof.Reject(r, r.Error)
 	}
-	return j.wait(r, waitingFor(e), j.now.Add(max(j.backoff(r.Attempt), e.RetryAfter)))
+	return proof.Wait(r, waitingFor(e), j.now.Add(max(j.backoff(r.Attempt), e.RetryAfter)))
 }
 
 // exists is a purchase refused because our id is there already.

@@ -69,9 +69,9 @@ type decisions struct {
 	step    func(w *Worker, ctx context.Context, a *account, cur ledger.Entry) (stand, error)
 	gates   func(w *Worker, ctx context.Context, a *account, cur *order.Record) (*shut, error)
 	late    func(w *Worker, ctx context.Context, a *account, r order.Record) (stand, error)
-	intend  func(j judge, cur order.Record, requestID string, balance *order.Money) order.Record
+	intend  func(j judge, cur order.Record, permit supplier.Permit, requestID string, balance *order.Money) order.Record
 	verdict func(j judge, intent order.Record, p supplier.Placement, err error) order.Record
-	notSeen func(j judge, cur order.Record, where string) (order.Record, bool)
+	notSeen func(j judge, cur order.Record, where string) (order.Record, supplier.Permit)
 	weigh   func(j judge, cur order.Record, ev wire.Evidence) (order.Record, effect)
 }
 

@@ -70,6 +70,14 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// Certainty is what the error says of the order whose call it ended.
+func (e *Error) Certainty() order.Certainty {
+	if !e.Sent {
+		return order.CertainNotPlaced
+	}
+	return e.Kind.Certainty()
+}
+
 // AsError finds the *Error in err's chain; any other error is Unknown.
 func AsError(op string, err error) *Error {
 	var e *Error

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -149,7 +150,7 @@ type Evidence struct {
 	ObservedAt time.Time    `json:"observed_at"`
 	// SendAgain is a person's: the order was not placed and is to be sent again.
 	SendAgain bool `json:"send_again,omitempty"`
-	// Actor and Reason are a person's, for the audit.
+	// Actor and Reason are a person's, and required of one: they are the audit.
 	Actor  string `json:"actor,omitempty"`
 	Reason string `json:"reason,omitempty"`
 }
@@ -178,6 +179,8 @@ func (ev *Evidence) Validate() error {
 		return fmt.Errorf("certainty %.40q is not placed, not_placed or unknown", ev.Certainty)
 	case !slices.Contains(statesThere, ev.StateThere):
 		return fmt.Errorf("state_there %.40q is not placed, fulfilled, refunded or rejected", ev.StateThere)
+	case ev.Source == order.EvidencePerson && (ev.Actor == "" || ev.Reason == ""):
+		return errors.New("a person's word needs actor and reason: they are the audit")
 	}
 	texts := map[string]string{"supplier_order_id": ev.SupplierOrderID, "supplier_order_number": ev.SupplierOrderNumber, "actor": ev.Actor, "reason": ev.Reason}
 	if err := checkTexts(texts); err != nil {
