@@ -155,7 +155,10 @@ func deadReplayCommand() *cobra.Command {
 			}
 			defer b.Close()
 			if len(args) == 0 {
-				err := f.letters(cmd.Context(), b, func(seq uint64, _ time.Time, _ jetstream.Msg) error {
+				err := f.letters(cmd.Context(), b, func(seq uint64, _ time.Time, m jetstream.Msg) error {
+					if m.Subject() == bus.SubjectDead(bus.StreamOrderEvents) && f.stream == "" {
+						return nil // what contradicts an order, no message
+					}
 					args = append(args, strconv.FormatUint(seq, 10))
 					return nil
 				})
@@ -187,6 +190,9 @@ func replay(ctx context.Context, b *bus.Bus, arg string, keep bool) error {
 	subject := m.Header.Get(bus.HeaderOrigin)
 	if subject == "" {
 		return fmt.Errorf("dead letter %s does not say where it came from", arg)
+	}
+	if m.Subject == bus.SubjectDead(bus.StreamOrderEvents) {
+		return fmt.Errorf("dead letter %s is what contradicts an order, no message to replay: settle it with `simctl order`, then leave it", arg)
 	}
 	out := &nats.Msg{Subject: subject, Header: nats.Header{}, Data: m.Data}
 	for name, values := range m.Header {

@@ -177,6 +177,9 @@ func printOrder(w io.Writer, events []order.Record) {
 		t.AppendRow(table.Row{r.At.Format(time.RFC3339), r.State, r.Certainty, r.Evidence, r.Attempt, why})
 	}
 	t.Render()
+	for _, c := range last.Conflicts {
+		fmt.Fprintf(w, "CONTRADICTED at %s: %s says %s %s as %q %s\n", c.At.Format(time.RFC3339), c.Evidence, c.Certainty, c.StateThere, c.SupplierOrderID, c.Reason)
+	}
 	if len(last.LookLog) == 0 {
 		return
 	}

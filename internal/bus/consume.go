@@ -17,6 +17,7 @@ type Verdict struct {
 	delay  time.Duration
 	reason string
 	err    error
+	order  string
 }
 
 type action int
@@ -37,6 +38,12 @@ func Again(delay time.Duration) Verdict { return Verdict{act: actRetry, delay: d
 
 // Dead: it can never be taken; publish the whole message to DEAD, then ack.
 func Dead(reason string, err error) Verdict { return Verdict{act: actDead, reason: reason, err: err} }
+
+// About says which order a dead letter is about.
+func (v Verdict) About(orderID string) Verdict {
+	v.order = orderID
+	return v
+}
 
 // Leave: do nothing; the server delivers it again after AckWait.
 func Leave() Verdict { return Verdict{} }
@@ -166,7 +173,7 @@ func (b *Bus) settle(ctx context.Context, stream string, msg jetstream.Msg, v Ve
 	case actRetry:
 		err = msg.NakWithDelay(v.delay)
 	case actDead:
-		if err = b.DeadLetter(ctx, stream, msg, v.reason, v.err); err == nil {
+		if err = b.deadLetter(ctx, stream, msg, v); err == nil {
 			// If we die here: the letter lies in DEAD and the message comes again;
 			// the letter's message id keeps it from lying there twice.
 			err = msg.Ack()

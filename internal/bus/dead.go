@@ -17,19 +17,20 @@ const (
 	HeaderAttempts = "Simline-Attempts" // deliveries so far
 	HeaderOrigin   = "Simline-Origin"   // the subject it came on
 	HeaderOriginID = "Simline-Origin-Msg-Id"
+	HeaderOrder    = "Simline-Order" // the order that a conflict is about, of possibly several in the message
 )
 
 const maxErrorHeader = 1000
 
-// DeadLetter publishes the whole of msg to DEAD with why it could not be taken.
-func (b *Bus) DeadLetter(ctx context.Context, stream string, msg jetstream.Msg, reason string, cause error) error {
+// deadLetter publishes the whole of msg to DEAD with why it could not be taken.
+func (b *Bus) deadLetter(ctx context.Context, stream string, msg jetstream.Msg, v Verdict) error {
 	attempts, id := "1", ""
 	if meta, err := msg.Metadata(); err == nil {
 		attempts = strconv.FormatUint(meta.NumDelivered, 10)
 		id = fmt.Sprintf("dead:%s:%d:%d", stream, meta.Timestamp.UnixNano(), meta.Sequence.Stream)
 	}
 	return b.DeadBytes(ctx, DeadLetter{Stream: stream, Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data(),
-		Reason: reason, Cause: cause, Attempts: attempts, MsgID: id})
+		Reason: v.reason, Cause: v.err, Attempts: attempts, MsgID: id, Order: v.order})
 }
 
 // DeadLetter is a message that cannot be taken, and why.
@@ -41,6 +42,7 @@ type DeadLetter struct {
 	Cause           error
 	Attempts        string
 	MsgID           string // for the duplicate window of DEAD; may be empty
+	Order           string // whose order it is about, if that is known and of use
 }
 
 // DeadBytes stores a dead letter that need not have been a message before.
@@ -68,6 +70,9 @@ func NewDeadLetter(d DeadLetter) *nats.Msg {
 	out.Header.Set(HeaderReason, d.Reason)
 	out.Header.Set(HeaderAttempts, d.Attempts)
 	out.Header.Set(HeaderOrigin, d.Subject)
+	if d.Order != "" {
+		out.Header.Set(HeaderOrder, d.Order)
+	}
 	return out
 }
 

@@ -58,6 +58,9 @@ func (r *Record) AppendJSON(b []byte) ([]byte, error) {
 	if len(r.LookLog) > 0 {
 		w.value("look_log", r.LookLog)
 	}
+	if len(r.Conflicts) > 0 {
+		w.value("conflicts", r.Conflicts)
+	}
 	w.some("reason", r.Reason)
 	w.close()
 	return w.done()

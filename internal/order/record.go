@@ -24,7 +24,7 @@ type Record struct {
 
 	// Attempt counts the calls that place the order, 0 before the first.
 	Attempt int       `json:"attempt"`
-	At      time.Time `json:"at"` // when this event was decided, UTC
+	At      time.Time `json:"at"` // when the state was decided, UTC
 
 	// What follows lets any worker take the order up where another left it.
 
@@ -69,6 +69,10 @@ type Record struct {
 	// a person.
 	Looks   int    `json:"looks,omitempty"`
 	LookLog []Look `json:"look_log,omitempty"`
+	// Conflicts is evidence that contradicts what the order was settled by: noted
+	// here, set aside as a dead letter, and for a person to judge. The order stays as
+	// it was, At included.
+	Conflicts []Conflict `json:"conflicts,omitempty"`
 	// Reason is a person's, of a hold or a cancel.
 	Reason string `json:"reason,omitempty"`
 }
@@ -94,6 +98,34 @@ type Look struct {
 	At    time.Time `json:"at"`
 	Where string    `json:"where"` // endpoint or source
 	Said  string    `json:"said"`  // "found", "not_found", "error: …"
+}
+
+// Conflict is one piece of evidence that contradicts an order.
+type Conflict struct {
+	At              time.Time `json:"at"`       // when it was noted, UTC
+	Evidence        Evidence  `json:"evidence"` // where it came from
+	Certainty       Certainty `json:"certainty"`
+	SupplierOrderID string    `json:"supplier_order_id,omitempty"`
+	StateThere      string    `json:"state_there,omitempty"` // placed, fulfilled, refunded, rejected
+	Reason          string    `json:"reason,omitempty"`      // a person's
+}
+
+// MaxConflicts bounds Record.Conflicts; the first ones stay.
+const MaxConflicts = 20
+
+// Noted returns r with c among its conflicts; false if the like of it is there
+// already, or too many are.
+func (r Record) Noted(c Conflict) (Record, bool) {
+	for _, known := range r.Conflicts {
+		if known.At = c.At; known == c {
+			return r, false
+		}
+	}
+	if len(r.Conflicts) >= MaxConflicts {
+		return r, false
+	}
+	r.Conflicts = append(append([]Conflict(nil), r.Conflicts...), c)
+	return r, true
 }
 
 // MaxLookLog bounds Record.LookLog; the oldest go first.

@@ -41,15 +41,20 @@ var States = []State{Intent, Waiting, Unknown, Placed, Held, Fulfilled, Rejected
 const Begin State = ""
 
 // transitions is the whole law of an order's life. A state that may follow
-// itself is listed under itself: another attempt, another look.
+// itself is listed under itself: another attempt, another look, or a note that
+// evidence contradicts it.
 var transitions = map[State][]State{
 	Begin:     {Intent, Waiting, Rejected, Expired},
 	Intent:    {Placed, Fulfilled, Rejected, Unknown, Waiting, Held},
 	Waiting:   {Intent, Waiting, Expired, Cancelled, Rejected, Held, Placed, Fulfilled},
 	Unknown:   {Unknown, Placed, Fulfilled, Intent, Waiting, Rejected, Expired, Cancelled, Held},
-	Placed:    {Fulfilled, Refunded, Rejected, Held},
+	Placed:    {Placed, Fulfilled, Refunded, Rejected, Held},
 	Held:      {Held, Placed, Fulfilled, Rejected, Intent, Waiting, Refunded, Cancelled, Expired},
-	Fulfilled: {Refunded},
+	Fulfilled: {Fulfilled, Refunded},
+	Rejected:  {Rejected},
+	Expired:   {Expired},
+	Cancelled: {Cancelled},
+	Refunded:  {Refunded},
 }
 
 // Valid says whether s is one of the states.
@@ -113,6 +118,9 @@ var allowedCertainty = map[State][]Certainty{
 func CheckMove(from State, next Record) error {
 	if !CanMove(from, next.State) {
 		return fmt.Errorf("order %s: %q may not become %q", next.OrderID, from, next.State)
+	}
+	if from == next.State && len(next.Conflicts) == 0 && (from.Settled() || from == Placed) {
+		return fmt.Errorf("order %s: %q repeats only with evidence that contradicts it", next.OrderID, from)
 	}
 	if !slices.Contains(allowedCertainty[next.State], next.Certainty) {
 		return fmt.Errorf("order %s: state %q cannot be of certainty %q", next.OrderID, next.State, next.Certainty)

@@ -1,9 +1,11 @@
 package order_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -19,13 +21,13 @@ const law = `
 intent        .      +       +      +     +     +         +        .       .         .
 waiting       +      +       .      +     +     +         +        +       +         .
 unknown       +      +       +      +     +     +         +        +       +         .
-placed        .      .       .      .     +     +         +        .       .         +
+placed        .      .       .      +     +     +         +        .       .         +
 held          +      +       .      +     +     +         +        +       +         +
-fulfilled     .      .       .      .     .     .         .        .       .         +
-rejected      .      .       .      .     .     .         .        .       .         .
-expired       .      .       .      .     .     .         .        .       .         .
-cancelled     .      .       .      .     .     .         .        .       .         .
-refunded      .      .       .      .     .     .         .        .       .         .
+fulfilled     .      .       .      .     .     +         .        .       .         +
+rejected      .      .       .      .     .     .         +        .       .         .
+expired       .      .       .      .     .     .         .        +       .         .
+cancelled     .      .       .      .     .     .         .        .       +         .
+refunded      .      .       .      .     .     .         .        .       .         +
 `
 
 func TestTransitions(t *testing.T) {
@@ -74,7 +76,7 @@ func TestEveryOrderCanSettle(t *testing.T) {
 		if !reach(s, map[order.State]bool{}) {
 			t.Errorf("from %q no settled state can be reached", s)
 		}
-		if s.Settled() && slices.ContainsFunc(order.Next(s), func(n order.State) bool { return n != order.Refunded }) {
+		if s.Settled() && slices.ContainsFunc(order.Next(s), func(n order.State) bool { return n != order.Refunded && n != s }) {
 			t.Errorf("settled %q moves on to %v", s, order.Next(s))
 		}
 	}
@@ -98,6 +100,8 @@ func TestCheckMove(t *testing.T) {
 		{"placed with its id", order.Intent, record(order.Placed, order.CertainPlaced, "1"), ""},
 		{"held may be of any certainty", order.Unknown, record(order.Held, order.CertainPlaced, ""), ""},
 		{"refunded once fulfilled", order.Fulfilled, record(order.Refunded, order.CertainPlaced, "1"), ""},
+		{"a contradiction noted", order.Rejected, order.Record{OrderID: "o-1", State: order.Rejected, Certainty: order.CertainNotPlaced, Conflicts: make([]order.Conflict, 1)}, ""},
+		{"settled once more", order.Fulfilled, record(order.Fulfilled, order.CertainPlaced, "1"), "contradicts"},
 		{"placed out of nothing", order.Begin, record(order.Placed, order.CertainPlaced, "1"), "may not become"},
 		{"a rejected order bought again", order.Rejected, record(order.Intent, order.CertainUnknown, ""), "may not become"},
 		{"a time-out that is a rejection", order.Intent, record(order.Rejected, order.CertainUnknown, ""), "certainty"},
@@ -152,5 +156,23 @@ func TestLookLogKeepsTheLast(t *testing.T) {
 	}
 	if len(r.LookLog) != order.MaxLookLog || r.LookLog[0].Said != "f" || r.LookLog[order.MaxLookLog-1].Said != "y" {
 		t.Errorf("%d looks from %q to %q, wants the last %d", len(r.LookLog), r.LookLog[0].Said, r.LookLog[len(r.LookLog)-1].Said, order.MaxLookLog)
+	}
+}
+
+// What contradicts an order is noted once, however often it is said, and the first
+// ones stay.
+func TestNoted(t *testing.T) {
+	at := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
+	r := order.Record{}
+	for i := range 3 * order.MaxConflicts {
+		c := order.Conflict{At: at.Add(time.Duration(i) * time.Second), Evidence: order.EvidenceLookup, Certainty: order.CertainPlaced, SupplierOrderID: fmt.Sprint(i / 2)}
+		next, isNew := r.Noted(c)
+		if want := i%2 == 0 && len(r.Conflicts) < order.MaxConflicts; isNew != want {
+			t.Fatalf("note %d: new %t, want %t", i, isNew, want)
+		}
+		r = next
+	}
+	if len(r.Conflicts) != order.MaxConflicts || r.Conflicts[0].SupplierOrderID != "0" || !r.Conflicts[0].At.Equal(at) {
+		t.Errorf("%d conflicts, the first %+v", len(r.Conflicts), r.Conflicts[0])
 	}
 }

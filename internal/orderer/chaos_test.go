@@ -636,15 +636,7 @@ func (r *run) notify(ctx context.Context) {
 		event, row = eiotclub.EventCloudSubPkgList, fmt.Sprintf(`{"eid":%q,"eshopOrderId":"%d","packageCode":%q,"outTradeNo":%q,"state":"1","salesChannel":"API"}`, o.EID, o.OrderID, o.Code, o.OutTradeNo)
 	}
 	body := fmt.Sprintf(`{"id":"n1","timestamp":%d,"nonce":12345,"sign":"x","event":%q,"data":%q}`, r.clock.Unix(), event, "["+row+"]")
-	env, err := wire.NewEnvelope(wire.TypeWebhook(event), wire.Source("ingest"), "", "n1", r.clock, json.RawMessage(body))
-	if err != nil {
-		panic(err)
-	}
-	data, err := env.Marshal()
-	if err != nil {
-		panic(err)
-	}
-	v := r.life.handleNotification(ctx, labMsg{bus.SubjectWebhook(order.EIOTCLUB, "default", event), data, 1})
+	v := r.life.handleNotification(ctx, labMsg{bus.SubjectWebhook(order.EIOTCLUB, "default", event), envelope(r.t, event, body), 1})
 	if reason, dead := v.IsDead(); dead && !r.life.dead {
 		r.wrong("a true notification became a dead letter: %s", reason)
 	}

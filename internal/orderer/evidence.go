@@ -2,7 +2,6 @@ package orderer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -30,6 +29,10 @@ func (j judge) weigh(cur order.Record, ev wire.Evidence) (order.Record, effect) 
 	if cur.State == order.Intent && j.now.Before(cur.LastSentAt.Add(j.timing.stale())) {
 		return cur, effectLater
 	}
+	return j.weighNow(cur, ev)
+}
+
+func (j judge) weighNow(cur order.Record, ev wire.Evidence) (order.Record, effect) {
 	if ev.Source == order.EvidencePerson {
 		return j.ruled(cur, ev)
 	}
@@ -100,7 +103,7 @@ func (j judge) ruled(cur order.Record, ev wire.Evidence) (order.Record, effect) 
 	switch ev.Certainty {
 	case order.CertainPlaced:
 		r := j.there(cur, placementOf(ev), order.EvidencePerson)
-		if !order.CanMove(cur.State, r.State) {
+		if r.State == cur.State && cur.State != order.Held || !order.CanMove(cur.State, r.State) {
 			return cur, effectNone
 		}
 		r.Reason = ruling(ev)
@@ -155,15 +158,18 @@ func (w *Worker) handleNotification(ctx context.Context, msg message) bus.Verdic
 		at = env.Time
 	}
 	verdict := bus.Done()
+	worst := func(v bus.Verdict) {
+		// If any has to come again, the whole notification does: the rest is known by then.
+		if _, again := verdict.Delay(); !again && !v.IsDone() {
+			verdict = v
+		}
+	}
 	for _, o := range n.Orders() {
 		if !order.ValidID(o.OutTradeNo) {
 			continue // bought by other means than our orders
 		}
-		v := w.take(ctx, wire.Evidence{OrderID: o.OutTradeNo, Supplier: supplierName, Account: accountName, Source: order.EvidenceNotification,
-			Certainty: order.CertainPlaced, SupplierOrderID: o.SupplierOrderID, StateThere: string(o.State), ObservedAt: at})
-		if !v.IsDone() {
-			verdict = v // the whole notification comes again: the rest is known by then
-		}
+		worst(w.take(ctx, wire.Evidence{OrderID: o.OutTradeNo, Supplier: supplierName, Account: accountName, Source: order.EvidenceNotification,
+			Certainty: order.CertainPlaced, SupplierOrderID: o.SupplierOrderID, StateThere: string(o.State), ObservedAt: at}))
 	}
 	return verdict
 }
@@ -200,8 +206,12 @@ func (w *Worker) take(ctx context.Context, ev wire.Evidence) bus.Verdict {
 	case effectLater:
 		return bus.Again(time.Second)
 	case effectContradicts:
-		return bus.Dead(wire.ReasonConflict, fmt.Errorf("order %s is %s as %q; %s says %s %q as %q", cur.OrderID, cur.State, cur.SupplierOrderID,
-			ev.Source, ev.Certainty, ev.StateThere, ev.SupplierOrderID))
+		// If we die after this: the evidence comes again, and is known in the order's
+		// record and set aside all the same.
+		if err := w.note(ctx, cur, conflictOf(ev)); err != nil {
+			return w.hindered("evidence", err)
+		}
+		return bus.Dead(wire.ReasonConflict, contradiction(cur.Record, ev)).About(cur.OrderID)
 	}
 	next, err := w.record(ctx, a, cur, r)
 	if err != nil {
@@ -218,7 +228,7 @@ func (w *Worker) take(ctx context.Context, ev wire.Evidence) bus.Verdict {
 // sendAgain is a person's word that an order was not placed and is to be bought.
 func (w *Worker) sendAgain(ctx context.Context, a *account, cur ledger.Entry, ev wire.Evidence) bus.Verdict {
 	if cur.State != order.Held {
-		return bus.Dead(wire.ReasonConflict, fmt.Errorf("order %s is %s: only a held order is sent again by a person", cur.OrderID, cur.State))
+		return bus.Dead(wire.ReasonConflict, fmt.Errorf("order %s is %s: only a held order is sent again by a person", cur.OrderID, cur.State)).About(cur.OrderID)
 	}
 	proof, ok := order.RuledOut(ruling(ev))
 	if !ok {
@@ -242,40 +252,4 @@ func (w *Worker) afterMove(ctx context.Context, next stand) error {
 		return w.ledger.Unguard(ctx, next.OrderID)
 	}
 	return w.guard(ctx, next)
-}
-
-// late is what becomes of the outcome of a call whose order was moved meanwhile.
-func (w *Worker) late(ctx context.Context, a *account, r order.Record) (stand, error) {
-	cur, found, err := w.ledger.Get(ctx, r.OrderID)
-	if err != nil || !found {
-		return stand{Entry: cur}, errors.Join(ledger.ErrMoved, err)
-	}
-	now := stand{Entry: cur, due: w.due(a, cur.Record)}
-	switch {
-	case r.Certainty != order.CertainPlaced:
-		return now, nil // it says nothing that the order's new state does not know better
-	case !cur.State.Settled():
-		p := supplier.Placement{SupplierOrderID: r.SupplierOrderID, SupplierOrderNumber: r.SupplierOrderNumber, State: r.State, ESIMs: r.ESIMs, Total: r.Total, Balance: r.Balance}
-		next := w.judge(a, &cur.Record).there(cur.Record, p, r.Evidence)
-		if !order.CanMove(cur.State, next.State) {
-			return now, nil
-		}
-		return w.record(ctx, a, cur, next)
-	case cur.Certainty == order.CertainPlaced && (cur.SupplierOrderID == r.SupplierOrderID || r.SupplierOrderID == ""):
-		return now, nil
-	}
-	return now, w.contradiction(ctx, cur.Record, r)
-}
-
-// contradiction sets what cannot become an event any more aside, for a person.
-func (w *Worker) contradiction(ctx context.Context, cur, r order.Record) error {
-	w.m.evidence.WithLabelValues(r.Supplier, string(r.Evidence), string(effectContradicts)).Inc()
-	data, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	cause := fmt.Errorf("order %s is %s as %q, and a call's answer says %s as %q", cur.OrderID, cur.State, cur.SupplierOrderID, r.State, r.SupplierOrderID)
-	w.log.Error("contradicting answer", "order", cur.OrderID, "error", cause)
-	return w.bus.DeadBytes(ctx, bus.DeadLetter{Stream: bus.StreamOrderEvents, Subject: bus.SubjectOrderEvent(r.OrderID, r.Supplier, string(r.State)),
-		Data: data, Reason: wire.ReasonConflict, Cause: cause, Attempts: "1", MsgID: "late:" + r.OrderID + ":" + r.SupplierOrderID})
 }

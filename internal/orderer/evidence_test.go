@@ -16,15 +16,21 @@ import (
 // notification publishes one as ingest does.
 func (w *world) notification(event, body string) {
 	w.t.Helper()
+	w.send(bus.SubjectWebhook(order.EIOTCLUB, "default", event), envelope(w.t, event, body))
+}
+
+// envelope is a notification's body as ingest publishes it.
+func envelope(t testing.TB, event, body string) []byte {
+	t.Helper()
 	env, err := wire.NewEnvelope(wire.TypeWebhook(event), wire.Source("ingest"), "", "eiotclub:default:1", time.Now(), json.RawMessage(body))
 	if err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
 	data, err := env.Marshal()
 	if err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
-	w.send(bus.SubjectWebhook(order.EIOTCLUB, "default", event), data)
+	return data
 }
 
 func (w *world) evidence(ev wire.Evidence) {
@@ -82,8 +88,23 @@ func TestRefundNotificationAndContradictions(t *testing.T) {
 	}
 	t.Run("refund of another order under our id", func(t *testing.T) {
 		refund("r1", "999")
-		if letter := w.dead(bus.StreamWebhooks); letter.reason != wire.ReasonConflict {
-			t.Errorf("dead letter %+v, want a conflict", letter)
+		if letter := w.dead(bus.StreamWebhooks); letter.reason != wire.ReasonConflict || letter.order != "r1" {
+			t.Errorf("dead letter %+v, want a conflict about r1", letter)
+		}
+		r := wait("r1", order.Fulfilled)
+		if len(r.Conflicts) == 0 { // the first event of that state was read before
+			cur, _, err := w.ledger.Get(t.Context(), "r1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			r = cur.Record
+		}
+		want := order.Conflict{Evidence: order.EvidenceNotification, Certainty: order.CertainPlaced, SupplierOrderID: "999", StateThere: "refunded"}
+		if len(r.Conflicts) != 1 || r.Conflicts[0].At.IsZero() || !r.At.Equal(got.At) || r.SupplierOrderID != got.SupplierOrderID {
+			t.Fatalf("noted as %+v", r)
+		}
+		if want.At = r.Conflicts[0].At; r.Conflicts[0] != want {
+			t.Errorf("noted %+v, want %+v", r.Conflicts[0], want)
 		}
 	})
 	t.Run("refund", func(t *testing.T) {

@@ -90,14 +90,17 @@ func (w *Worker) describe(ctx context.Context, a *account, r *order.Record) {
 // news that moves it is written.
 func (w *Worker) follow(ctx context.Context, a *account, j judge, cur ledger.Entry, s supplier.Sighting, err error) (stand, error) {
 	if err != nil || !s.Found {
-		return stand{Entry: cur, due: w.due(a, cur.Record)}, nil
+		return w.asItIs(a, cur), nil
 	}
 	if cur.State == order.Held && (s.State == order.Rejected || len(s.Mismatch) > 0) {
-		return stand{Entry: cur, due: w.due(a, cur.Record)}, nil // proof that it was not placed needs the person
+		return w.asItIs(a, cur), nil // proof that it was not placed needs the person
 	}
 	r := j.sighted(cur.Record, s)
+	if cur.SupplierOrderID != "" && r.SupplierOrderID != cur.SupplierOrderID {
+		return w.asItIs(a, cur), w.contradicted(ctx, cur, r, toldBy(r))
+	}
 	if r.State == cur.State {
-		return stand{Entry: cur, due: w.due(a, cur.Record)}, nil
+		return w.asItIs(a, cur), nil
 	}
 	return w.record(ctx, a, cur, r)
 }

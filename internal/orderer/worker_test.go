@@ -106,7 +106,7 @@ func TestTheSameRequestAgainAndAnotherBody(t *testing.T) {
 	}
 }
 
-type letter struct{ reason, text, origin string }
+type letter struct{ reason, text, origin, order string }
 
 // dead waits for the next dead letter of a stream.
 func (w *world) dead(stream string) letter {
@@ -119,7 +119,7 @@ func (w *world) dead(stream string) letter {
 	if err != nil {
 		w.t.Fatalf("no dead letter: %v", err)
 	}
-	return letter{m.Headers().Get(bus.HeaderReason), m.Headers().Get(bus.HeaderError), m.Headers().Get(bus.HeaderOrigin)}
+	return letter{m.Headers().Get(bus.HeaderReason), m.Headers().Get(bus.HeaderError), m.Headers().Get(bus.HeaderOrigin), m.Headers().Get(bus.HeaderOrder)}
 }
 
 // Each call of a purchase goes wrong once; whatever it was, the order is bought at

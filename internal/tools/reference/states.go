@@ -36,7 +36,7 @@ func statesPage() ([]byte, error) {
 			fmt.Fprintf(&b, "  %s --> %s\n", name, to)
 		}
 	}
-	b.WriteString("```\n\nThe certainty of a state says what is known of the money. It is decided by evidence: the supplier's reply, its refusal of a duplicate, a\nlook-up, a notification, or a person. A time-out decides nothing.\n\n" +
+	b.WriteString("```\n\nThe certainty of a state says what is known of the money. It is decided by evidence: the supplier's reply, its refusal of a duplicate, a\nlook-up, a notification, or a person. A time-out decides nothing.\nPlaced and settled orders repeat their state only to note evidence that contradicts it (`conflicts`); it moves nothing, lies in DEAD with\nthe reason `conflict`, and becomes a finding.\n\n" +
 		"| state | settled | certainty | may become | meaning |\n|---|---|---|---|---|\n")
 	for _, s := range order.States {
 		if meanings[s] == "" {
