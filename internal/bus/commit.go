@@ -44,13 +44,12 @@ type Committer struct {
 	pumping bool        // a pump is at work
 
 	perSingle time.Duration // what the server needs for a single message
-	measured  bool          // it was measured at least once
 	perBatch  time.Duration // what a batch takes, of any size
-	window    int           // answers to singles since windowAt
-	windowAt  time.Time
-	batches   int // so far
-	unproven  int // batches since singles were last measured
-	trust     int // how many there may be
+	answered  int           // singles so far
+	batches   int           // so far
+	window    int           // answers to singles since the last batch
+	unproven  int           // batches since singles were last measured
+	trust     int           // how many there may be
 }
 
 // CommitOptions bound a Committer; the zero value is sound.
@@ -73,8 +72,6 @@ const (
 	// to keep it busy, little enough for the rest to gather here.
 	ahead      = 3 * time.Millisecond
 	maxSingles = 512
-	// windowTime is how long one measurement of single messages takes.
-	windowTime = 5 * time.Millisecond
 	// minTrust batches may go before single messages are measured again, twice as
 	// many each time that it makes no difference.
 	minTrust, maxTrust = 12, 768
@@ -95,10 +92,10 @@ type commitResult struct {
 }
 
 // flight is one write that waits for its PubAck.
-
 type flight struct {
 	members []*commit
 	at      time.Time
+	ahead   int // singles that lay before the server when it left
 	batch   bool
 }
 
@@ -262,36 +259,24 @@ func (c *Committer) worthBatch(n int) bool {
 	return false
 }
 
-// learn takes in how long a flight took; mu is held and the flight forgotten.
+// learn takes in how long a flight took; mu is held and the flight forgotten. A
+// single message's share is its time over the number that the server had to store
+// by then. Nearly the best of these counts: the rest tells of our own pauses and of
+// a machine that is busy, in which a message that is not fsynced looks as slow as
+// one that is.
 func (c *Committer) learn(f *flight) {
-	now := time.Now()
+	took := time.Since(f.at)
 	if f.batch {
-		if took := now.Sub(f.at); c.batches == 0 {
-			c.perBatch = took
-		} else {
-			c.perBatch = lowQuantile(c.perBatch, took)
-		}
+		c.perBatch = nearlyLeast(c.batches, c.perBatch, took)
 		c.batches++
 		c.window = 0
 		c.unproven++
 		return
 	}
-	if c.singles == 0 {
-		c.window = 0 // nothing was asked of the server meanwhile: the next gap would be ours
+	c.perSingle = nearlyLeast(c.answered, c.perSingle, took/time.Duration(f.ahead+1))
+	c.answered++
+	if c.window++; c.window < 8 {
 		return
-	}
-	if c.window == 0 {
-		c.windowAt = now
-	}
-	c.window++
-	took := now.Sub(c.windowAt)
-	if took < windowTime || c.window < 8 {
-		return // answers come in bursts: a short window would measure one of them
-	}
-	if each := took / time.Duration(c.window); !c.measured {
-		c.perSingle, c.measured = each, true
-	} else {
-		c.perSingle = lowQuantile(c.perSingle, each)
 	}
 	if c.unproven >= c.trust {
 		c.trust = min(2*c.trust, maxTrust)
@@ -299,13 +284,16 @@ func (c *Committer) learn(f *flight) {
 	c.window, c.unproven = 0, 0
 }
 
-// lowQuantile follows, by steps, what one in four of the measurements stays below:
-// what the server needs when nothing else, such as our own pauses, is in the way.
-func lowQuantile(estimate, measured time.Duration) time.Duration {
-	if measured < estimate {
+// nearlyLeast follows, by steps, what one in thirty of the measurements stays
+// below, from the least of the first eight on.
+func nearlyLeast(seen int, estimate, measured time.Duration) time.Duration {
+	switch {
+	case seen == 0, seen < 8 && measured < estimate:
+		return measured
+	case measured < estimate:
 		return estimate - estimate/8
 	}
-	return estimate + estimate/24 + time.Microsecond/4
+	return estimate + estimate/256
 }
 
 // take removes the next batch from the queue. Two messages of one message id or
@@ -354,7 +342,7 @@ func get(msg *nats.Msg, name string) string {
 // launch records a flight; mu is held.
 func (c *Committer) launch(members []*commit) uint64 {
 	c.last++
-	f := &flight{members: members, at: time.Now(), batch: len(members) > 1}
+	f := &flight{members: members, at: time.Now(), ahead: c.singles, batch: len(members) > 1}
 	if f.batch {
 		c.batched = true
 	} else {
