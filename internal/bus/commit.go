@@ -50,6 +50,9 @@ type Committer struct {
 	window    int           // answers to singles since the last batch
 	unproven  int           // batches since singles were last measured
 	trust     int           // how many there may be
+
+	gatherN  int       // see gather; 0 if nothing is waited for
+	gatherBy time.Time // and until when
 }
 
 // CommitOptions bound a Committer; the zero value is sound.
@@ -62,20 +65,6 @@ type CommitOptions struct {
 	// measured. 0, the default, measures.
 	MinBatch int
 }
-
-const (
-	// singlePrior and batchPrior are what a message and a batch are thought to take
-	// until they were measured.
-	singlePrior = 30 * time.Microsecond
-	batchPrior  = 4 * time.Millisecond
-	// ahead is how much work of single messages may lie before the server: enough
-	// to keep it busy, little enough for the rest to gather here.
-	ahead      = 3 * time.Millisecond
-	maxSingles = 512
-	// minTrust batches may go before single messages are measured again, twice as
-	// many each time that it makes no difference.
-	minTrust, maxTrust = 12, 768
-)
 
 // commit is one message on its way.
 type commit struct {
@@ -218,7 +207,7 @@ func (c *Committer) pump() {
 		return
 	}
 	c.pumping = true
-	for !c.closed && !c.batched && len(c.queue) > 0 {
+	for !c.closed && !c.batched && len(c.queue) > 0 && !c.gathering() {
 		var members []*commit
 		switch {
 		case c.worthBatch(len(c.queue)):
@@ -240,60 +229,6 @@ func (c *Committer) pump() {
 		c.mu.Lock()
 	}
 	c.pumping = false
-}
-
-// worthBatch says whether n messages are cheaper together; mu is held.
-func (c *Committer) worthBatch(n int) bool {
-	n = min(n, c.opts.MaxBatch)
-	if c.opts.MinBatch > 0 {
-		return n >= c.opts.MinBatch && n > 1
-	}
-	if n < 8 || c.unproven >= c.trust {
-		return false
-	}
-	if time.Duration(n)*c.perSingle > c.perBatch {
-		return true
-	}
-	// One slow batch must not put batches out of the question for ever.
-	c.perBatch -= (c.perBatch - batchPrior) / 4096
-	return false
-}
-
-// learn takes in how long a flight took; mu is held and the flight forgotten. A
-// single message's share is its time over the number that the server had to store
-// by then. Nearly the best of these counts: the rest tells of our own pauses and of
-// a machine that is busy, in which a message that is not fsynced looks as slow as
-// one that is.
-func (c *Committer) learn(f *flight) {
-	took := time.Since(f.at)
-	if f.batch {
-		c.perBatch = nearlyLeast(c.batches, c.perBatch, took)
-		c.batches++
-		c.window = 0
-		c.unproven++
-		return
-	}
-	c.perSingle = nearlyLeast(c.answered, c.perSingle, took/time.Duration(f.ahead+1))
-	c.answered++
-	if c.window++; c.window < 8 {
-		return
-	}
-	if c.unproven >= c.trust {
-		c.trust = min(2*c.trust, maxTrust)
-	}
-	c.window, c.unproven = 0, 0
-}
-
-// nearlyLeast follows, by steps, what one in thirty of the measurements stays
-// below, from the least of the first eight on.
-func nearlyLeast(seen int, estimate, measured time.Duration) time.Duration {
-	switch {
-	case seen == 0, seen < 8 && measured < estimate:
-		return measured
-	case measured < estimate:
-		return estimate - estimate/8
-	}
-	return estimate + estimate/256
 }
 
 // take removes the next batch from the queue. Two messages of one message id or
@@ -455,6 +390,9 @@ func (c *Committer) remove(n uint64, answered bool) *flight {
 	c.forget(n, f)
 	if answered {
 		c.learn(f)
+	}
+	if answered && f.batch {
+		c.gather(len(f.members))
 	}
 	return f
 }
