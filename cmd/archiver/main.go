@@ -29,6 +29,7 @@ func run(ctx context.Context, p *service.Process, cfg *archiver.Config) error {
 	if err := b.Need(ctx, append([]string{bus.StreamDead, "kv/" + bus.BucketLeases}, bus.ArchivedStreams...)...); err != nil {
 		return err
 	}
+	p.Metrics.MustRegister(bus.NewBacklog(b, archiver.Reads()...))
 	db, err := warehouse.Open(cfg.DSN)
 	if err != nil {
 		return err
@@ -36,6 +37,6 @@ func run(ctx context.Context, p *service.Process, cfg *archiver.Config) error {
 	defer db.Close()
 	p.Admin.Ready("nats", func(context.Context) error { return b.Ready() })
 	p.Admin.Ready("clickhouse", db.Ping)
-	w := archiver.New(*cfg, archiver.Deps{Bus: b, Warehouse: db, Log: p.Log, Metrics: p.Metrics, Owner: uuid.NewString(), Work: p.Work})
+	w := archiver.New(*cfg, archiver.Deps{Bus: b, Warehouse: db, Log: p.Log, Metrics: p.Metrics, Trace: p.Trace, Owner: uuid.NewString(), Work: p.Work})
 	return w.Run(ctx)
 }

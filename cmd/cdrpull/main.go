@@ -35,7 +35,7 @@ func run(ctx context.Context, p *service.Process, cfg *cdrpull.Config) error {
 		return err
 	}
 	defer db.Close()
-	w, err := cdrpull.New(cdrpull.Parts{Config: cfg, Bus: b, DB: db, Log: p.Log, Metrics: p.Metrics})
+	w, err := cdrpull.New(cdrpull.Parts{Config: cfg, Bus: b, DB: db, Log: p.Log, Metrics: p.Metrics, Trace: p.Trace})
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func run(ctx context.Context, p *service.Process, cfg *ingest.Config) error {
 	} else if err := b.Need(ctx, bus.StreamWebhooks, bus.StreamDead); err != nil {
 		return err
 	}
-	w, err := ingest.New(*cfg, ingest.Deps{Bus: b, Log: p.Log, Metrics: p.Metrics, Work: p.Work})
+	w, err := ingest.New(*cfg, ingest.Deps{Bus: b, Log: p.Log, Metrics: p.Metrics, Trace: p.Trace, Work: p.Work})
 	if err != nil {
 		return fmt.Errorf("ingest: %w", err)
 	}

@@ -42,7 +42,7 @@ func run(ctx context.Context, p *service.Process, cfg *orderer.Config) error {
 	if err != nil {
 		return err
 	}
-	w, err = orderer.New(*cfg, orderer.Deps{Bus: b, Ledger: book, Accounts: accounts, Log: p.Log, Metrics: metrics, Work: p.Work})
+	w, err = orderer.New(*cfg, orderer.Deps{Bus: b, Ledger: book, Accounts: accounts, Log: p.Log, Metrics: metrics, Trace: p.Trace, Work: p.Work})
 	if err != nil {
 		return fmt.Errorf("orderer: %w", err)
 	}

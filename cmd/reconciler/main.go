@@ -25,7 +25,7 @@ func run(ctx context.Context, p *service.Process, cfg *reconciler.Config) error 
 		return err
 	}
 	defer b.Close()
-	w, err := reconciler.New(ctx, *cfg, reconciler.Deps{Bus: b, Log: p.Log, Metrics: p.Metrics, Work: p.Work})
+	w, err := reconciler.New(ctx, *cfg, reconciler.Deps{Bus: b, Log: p.Log, Metrics: p.Metrics, Trace: p.Trace, Work: p.Work})
 	if err != nil {
 		return fmt.Errorf("reconciler: %w", err)
 	}

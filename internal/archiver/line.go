@@ -11,6 +11,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/trace"
 	"github.com/simline/simline/internal/warehouse"
 )
 
@@ -40,6 +41,7 @@ type batch[R any] struct {
 	first, last uint64 // sequences
 	rows        []R
 	bytes       int
+	traces      []string  // of the rows, while tracing is on
 	oldest      time.Time // when its first message was published
 	poison      *poison
 	ack         func() error // all of it, and what came before
@@ -155,6 +157,7 @@ func (l *line[R]) flush(ctx context.Context, b batch[R]) error {
 		return ctx.Err() // what was not begun is read again
 	}
 	l.oldest.Store(b.oldest.UnixNano())
+	begin := time.Now()
 	token := fmt.Sprintf("%s:%d:%d-%d", l.stream, b.epoch.UnixMilli(), b.first, b.last)
 	if err := l.repeat(ctx, "insert", func(ctx context.Context) error {
 		return warehouse.InsertEvents(ctx, l.d.Warehouse, l.table, token, b.rows)
@@ -167,6 +170,9 @@ func (l *line[R]) flush(ctx context.Context, b batch[R]) error {
 		l.m.archived.WithLabelValues(l.stream).Add(float64(len(b.rows)))
 		l.m.batches.WithLabelValues(l.stream).Inc()
 		l.settled.Store(b.last)
+	}
+	for _, parent := range b.traces {
+		l.d.Trace.Past(parent, "archive", trace.Consumer, begin, "simline.stream", l.stream)
 	}
 	if b.poison != nil {
 		if err := l.setAside(ctx, b.epoch, b.poison); err != nil {

@@ -164,6 +164,9 @@ func (l *line[R]) nextBatch(r source, epoch time.Time) (batch[R], error) {
 			return b, nil
 		}
 		b.rows, b.last, b.bytes = append(b.rows, row), rec.sequence, b.bytes+len(rec.data)
+		if l.d.Trace.On() {
+			b.traces = append(b.traces, rec.header.Get(bus.HeaderTraceParent))
+		}
 	}
 	return b, nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/trace"
 	"github.com/simline/simline/internal/warehouse"
 )
 
@@ -17,6 +18,7 @@ type Deps struct {
 	Warehouse *warehouse.DB
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
+	Trace     *trace.Tracer // nil: tracing is off
 	// Owner names this replica in its leases; unique per process.
 	Owner string
 	// Work is the context of inserts in hand, which outlives Run's.
@@ -38,6 +40,15 @@ func New(cfg Config, d Deps) *Worker {
 		newLine(bus.StreamCDREvents, warehouse.CDREvents, decodeCDREvent, cfg, d, m),
 		newLine(bus.StreamAudit, warehouse.Audits, decodeAudit, cfg, d, m),
 	}}
+}
+
+// Reads lists the consumers that lines read, for bus.NewBacklog.
+func Reads() []string {
+	var names []string
+	for _, stream := range bus.ArchivedStreams {
+		names = append(names, stream+"/"+bus.ConsumerArchiver(stream))
+	}
+	return names
 }
 
 // Run archives until ctx ends.

@@ -13,7 +13,7 @@ var workers = []string{"internal/ingest", "internal/orderer", "internal/cdrpull"
 // anything but simulators, the development stack, the end-to-end runs and
 // doubles: what goes to production.
 var production = []string{"schemas", "internal/wire", "internal/order", "internal/cdr", "internal/supplier", "internal/bus", "internal/ledger",
-	"internal/warehouse", "internal/ftpdir", "internal/service"}
+	"internal/warehouse", "internal/ftpdir", "internal/service", "internal/trace"}
 
 // mayImport is the import column of the design's package table: for each tree of
 // packages, the trees of ours that its own code (not its tests) may import. The
@@ -34,14 +34,15 @@ var mayImport = []struct {
 	{"internal/supplier/suppliertest", []string{"internal/order"}},
 	{"internal/supplier/eiotclub", []string{"internal/order", "internal/supplier"}},
 	{"internal/supplier/esimfly", []string{"internal/order", "internal/supplier"}},
-	{"internal/supplier", []string{"internal/order"}},
+	{"internal/supplier", []string{"internal/order", "internal/trace"}},
 	{"internal/bus/bustest", []string{"internal/devstack"}},
-	{"internal/bus", []string{"internal/wire", "internal/order"}},
-	{"internal/ledger", []string{"internal/order", "internal/wire", "internal/bus"}},
+	{"internal/bus", []string{"internal/wire", "internal/order", "internal/trace"}},
+	{"internal/ledger", []string{"internal/order", "internal/wire", "internal/bus", "internal/trace"}},
 	{"internal/warehouse/warehousetest", []string{"internal/devstack", "schemas"}},
 	{"internal/warehouse", []string{"schemas", "internal/cdr", "internal/order"}},
 	{"internal/ftpdir", nil},
-	{"internal/service", nil},
+	{"internal/service", []string{"internal/trace"}},
+	{"internal/trace", nil},
 	{"internal/ingest", production},
 	{"internal/orderer", production},
 	{"internal/cdrpull", production},

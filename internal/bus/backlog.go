@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -15,7 +16,7 @@ type Backlog struct {
 	b     *Bus
 	names []string // as Need takes them, without buckets
 
-	messages, pending, unacked *prometheus.Desc
+	messages, oldest, pending, unacked, backlog *prometheus.Desc
 }
 
 // NewBacklog makes a collector for streams ("DEAD") and consumers
@@ -25,6 +26,9 @@ func NewBacklog(b *Bus, names ...string) *Backlog {
 		b: b,
 		messages: prometheus.NewDesc("simline_bus_stream_messages", "Messages on a stream. On ORDERS, EVIDENCE and CDR those that are not done; on DEAD those that a person should look at.",
 			[]string{"stream"}, nil),
+		oldest: prometheus.NewDesc("simline_bus_oldest_message_seconds", "Age of the oldest message on a work queue (ORDERS, EVIDENCE, CDR), in work or not; 0 if it is empty.",
+			[]string{"stream"}, nil),
+		backlog: prometheus.NewDesc("simline_bus_backlog_messages", "Pending and unacknowledged together: what a consumer has before it. What replicas are scaled by.", []string{"stream", "consumer"}, nil),
 		pending: prometheus.NewDesc("simline_bus_pending_messages", "Messages that a consumer has not been given yet.", []string{"stream", "consumer"}, nil),
 		unacked: prometheus.NewDesc("simline_bus_unacked_messages", "Messages that a consumer was given and has not acknowledged: in work.", []string{"stream", "consumer"}, nil),
 	}
@@ -39,6 +43,8 @@ func NewBacklog(b *Bus, names ...string) *Backlog {
 // Describe implements prometheus.Collector.
 func (c *Backlog) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.messages
+	ch <- c.oldest
+	ch <- c.backlog
 	ch <- c.pending
 	ch <- c.unacked
 }
@@ -58,7 +64,11 @@ func (c *Backlog) Collect(ch chan<- prometheus.Metric) {
 		stream, consumer, ok := strings.Cut(name, "/")
 		if !ok {
 			if s, err := c.b.JS.Stream(ctx, stream); err == nil {
-				gauge(c.messages, float64(s.CachedInfo().State.Msgs), stream)
+				info := s.CachedInfo()
+				gauge(c.messages, float64(info.State.Msgs), stream)
+				if info.Config.Retention == jetstream.WorkQueuePolicy {
+					gauge(c.oldest, age(info.State), stream)
+				}
 			}
 			continue
 		}
@@ -66,6 +76,15 @@ func (c *Backlog) Collect(ch chan<- prometheus.Metric) {
 			info := d.CachedInfo()
 			gauge(c.pending, float64(info.NumPending), stream, consumer)
 			gauge(c.unacked, float64(info.NumAckPending), stream, consumer)
+			gauge(c.backlog, float64(info.NumPending)+float64(info.NumAckPending), stream, consumer)
 		}
 	}
+}
+
+// age of a stream's first message, in seconds by our clock.
+func age(s jetstream.StreamState) float64 {
+	if s.Msgs == 0 {
+		return 0
+	}
+	return max(0, time.Since(s.FirstTime).Seconds())
 }

@@ -48,8 +48,14 @@ func TestBacklogTellsWhatLies(t *testing.T) {
 		"simline_bus_stream_messages ORDERS":                   3,
 		"simline_bus_pending_messages orderer-eiotclub ORDERS": 2,
 		"simline_bus_unacked_messages orderer-eiotclub ORDERS": 1,
+		"simline_bus_backlog_messages orderer-eiotclub ORDERS": 3,
 	}
-	if diff := cmp.Diff(want, gather()); diff != "" {
+	got := gather()
+	if age, ok := got["simline_bus_oldest_message_seconds ORDERS"]; !ok || age <= 0 || age > 60 {
+		t.Errorf("the oldest message is %v s old", age)
+	}
+	delete(got, "simline_bus_oldest_message_seconds ORDERS")
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("figures (-want +got):\n%s", diff)
 	}
 	srv.Stop()

@@ -27,6 +27,8 @@ var ErrLeaseHeld = errors.New("lease held by another")
 // server removes it when it was not renewed in time.
 func (b *Bus) Acquire(ctx context.Context, key, owner string, ttl time.Duration) (*Lease, error) {
 	l := &Lease{b: b, key: key, owner: owner, ttl: ttl}
+	ctx, cancel := context.WithTimeout(ctx, PublishTimeout)
+	defer cancel()
 	kv, err := b.JS.KeyValue(ctx, BucketLeases)
 	if err != nil {
 		return nil, fmt.Errorf("lease %s: %w", key, err)
@@ -66,6 +68,8 @@ func (l *Lease) Renew(ctx context.Context) error {
 
 // Release gives the lease up early, if it is still ours.
 func (l *Lease) Release(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, PublishTimeout)
+	defer cancel()
 	kv, err := l.b.JS.KeyValue(ctx, BucketLeases)
 	if err != nil {
 		return fmt.Errorf("release lease %s: %w", l.key, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/simline/simline/internal/trace"
 	"github.com/simline/simline/internal/wire"
 )
 
@@ -52,13 +53,18 @@ type Ack struct {
 
 // Publish stores msg and waits for its PubAck, at most until ctx ends or
 // PublishTimeout. When it returns nil the message is as durable as its stream. A
-// message that carries no trace context begins one; buckets' entries carry none.
+// message that carries no trace context is given that of what it is published in, or
+// begins one; buckets' entries carry none.
 func (b *Bus) Publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
 	if !strings.HasPrefix(msg.Subject, "$") && len(msg.Header[HeaderTraceParent]) == 0 {
 		if msg.Header == nil {
 			msg.Header = nats.Header{}
 		}
-		msg.Header[HeaderTraceParent] = []string{wire.NewTraceParent()}
+		parent := trace.Parent(ctx, "")
+		if parent == "" {
+			parent = wire.NewTraceParent()
+		}
+		msg.Header[HeaderTraceParent] = []string{parent}
 	}
 	ctx, cancel := context.WithTimeout(ctx, PublishTimeout)
 	defer cancel()

@@ -10,6 +10,7 @@ import (
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/cdr"
 	"github.com/simline/simline/internal/ftpdir"
+	"github.com/simline/simline/internal/trace"
 	"github.com/simline/simline/internal/warehouse"
 	"github.com/simline/simline/internal/wire"
 )
@@ -18,6 +19,9 @@ const source = "cdrpull"
 
 // announce puts a settled file into the queue.
 func (w *Worker) announce(ctx context.Context, a account, name cdr.Name, e ftpdir.Entry, st fileState) error {
+	ctx, span := w.trace.Begin(ctx, "", "cdr announce", trace.Producer)
+	defer span.End()
+	span.Set("simline.file", e.Name)
 	next := fileState{State: stateAnnounced, Size: e.Size, Modified: e.Modified, Try: st.Try + 1, At: time.Now().UTC(), SHA256: st.SHA256, revision: st.revision}
 	next.Asked = st.Asked
 	switch {
@@ -83,6 +87,8 @@ func publish(ctx context.Context, b *bus.Bus, typ, subject, about, id string, at
 
 // queueEmpty: no file message waits or is being worked on.
 func (w *Worker) queueEmpty(ctx context.Context) bool {
+	ctx, cancel := answered(ctx)
+	defer cancel()
 	cons, err := w.bus.JS.Consumer(ctx, bus.StreamCDR, bus.ConsumerCDRPull)
 	if err != nil {
 		return false

@@ -11,6 +11,7 @@ import (
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/cdr"
 	"github.com/simline/simline/internal/ftpdir"
+	"github.com/simline/simline/internal/trace"
 	"github.com/simline/simline/internal/warehouse"
 	"github.com/simline/simline/internal/wire"
 )
@@ -56,6 +57,9 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) bus.Verdict {
 	if st.revision == 0 {
 		st = fileState{State: stateAnnounced, Size: f.Size, Try: 1}
 	}
+	ctx, span := w.trace.Begin(ctx, msg.Headers().Get(bus.HeaderTraceParent), "cdr load", trace.Consumer)
+	defer span.End()
+	span.Set("simline.file", f.File)
 	begin := time.Now()
 	rec, err := w.loadFile(ctx, job{account: a, name: name, file: f.File, state: st})
 	if err == nil {

@@ -10,11 +10,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/simline/simline/internal/cdr"
+	"github.com/simline/simline/internal/trace"
 	"github.com/simline/simline/internal/warehouse"
 )
 
 // insert drops what is known and writes the rest, counting into rec.
 func (w *Worker) insert(ctx context.Context, rec *warehouse.File, s *staged) error {
+	ctx, span := trace.Child(ctx, "cdr insert", trace.Client)
+	defer span.End()
 	b := warehouse.Batch{Account: rec.Account, File: rec.File, Version: warehouse.Version(rec.GeneratedAt, rec.Content)}
 	f, err := newSifter(ctx, w.db, w.tuning, b, s)
 	if err != nil {

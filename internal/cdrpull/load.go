@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/simline/simline/internal/cdr"
+	"github.com/simline/simline/internal/trace"
 	"github.com/simline/simline/internal/warehouse"
 )
 
@@ -71,6 +72,8 @@ func (w *Worker) stream(ctx context.Context, j job) (*staged, error) {
 	if j.local != nil {
 		return w.streamLocal(j)
 	}
+	ctx, span := trace.Child(ctx, "cdr read", trace.Client)
+	defer span.End()
 	session, err := j.account.dir.Session(ctx)
 	if err != nil {
 		return nil, err

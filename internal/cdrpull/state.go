@@ -142,6 +142,8 @@ func (s *states) each(f func(key string, st fileState)) {
 
 // get asks the server.
 func (s *states) get(ctx context.Context, key string) (fileState, error) {
+	ctx, cancel := answered(ctx)
+	defer cancel()
 	e, err := s.kv.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return fileState{}, nil
@@ -157,6 +159,13 @@ func (s *states) get(ctx context.Context, key string) (fileState, error) {
 	return f, nil
 }
 
+// answered bounds the wait for one answer. The bucket's own bound holds only where
+// ctx has no deadline: a look at a directory has one, minutes away, and an answer
+// that was lost with its node would be waited for until then.
+func answered(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, bus.PublishTimeout)
+}
+
 // errMoved: somebody else wrote the entry since it was read.
 var errMoved = errors.New("the file's state was changed by another")
 
@@ -166,6 +175,8 @@ func (s *states) put(ctx context.Context, key string, f fileState) (uint64, erro
 	if err != nil {
 		return 0, fmt.Errorf("state of %s: %w", key, err)
 	}
+	ctx, cancel := answered(ctx)
+	defer cancel()
 	var rev uint64
 	if f.revision == 0 {
 		rev, err = s.kv.Create(ctx, key, b) // over a deleted entry as well
@@ -189,6 +200,8 @@ func (s *states) put(ctx context.Context, key string, f fileState) (uint64, erro
 
 // remove forgets an entry.
 func (s *states) remove(ctx context.Context, key string) error {
+	ctx, cancel := answered(ctx)
+	defer cancel()
 	if err := s.kv.Delete(ctx, key); err != nil {
 		return fmt.Errorf("forget %s: %w", key, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/trace"
 	"github.com/simline/simline/internal/warehouse"
 )
 
@@ -36,6 +37,7 @@ type Parts struct {
 	DB      *warehouse.DB
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
+	Trace   *trace.Tracer // nil: tracing is off
 	// Now is the clock; nil is the system's, in UTC.
 	Now func() time.Time
 }
@@ -47,6 +49,7 @@ type Worker struct {
 	db       *warehouse.DB
 	log      *slog.Logger
 	metrics  *metrics
+	trace    *trace.Tracer
 	clock    func() time.Time
 	id       string             // tells this replica's claims from others'
 	accounts map[string]account // by name
@@ -82,7 +85,7 @@ func New(p Parts) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{cfg: p.Config, bus: p.Bus, db: p.DB, log: p.Log, metrics: newMetrics(p.Metrics), clock: p.Now,
+	w := &Worker{cfg: p.Config, bus: p.Bus, db: p.DB, log: p.Log, metrics: newMetrics(p.Metrics), trace: p.Trace, clock: p.Now,
 		id: uuid.NewString(), accounts: accounts, pause: backoff, tuning: defaultTuning}
 	if w.clock == nil {
 		w.clock = time.Now

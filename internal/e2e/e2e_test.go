@@ -3,6 +3,8 @@ package e2e_test
 import (
 	"context"
 	"math/rand/v2"
+	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +13,33 @@ import (
 
 // load is the demonstration's, as long as it takes to kill every worker in it.
 var load = e2e.Load{Orders: 120, OrderEvery: 100 * time.Millisecond, Windows: 30, PushEvery: 400 * time.Millisecond, Settle: 90 * time.Second}
+
+// binaries are built once for all tests of this package.
+var binaries = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "simline-bin-")
+	if err != nil {
+		return "", err
+	}
+	made = dir
+	return dir, e2e.Build(context.Background(), dir)
+})
+
+var made string // what TestMain removes
+
+func built(t *testing.T) string {
+	t.Helper()
+	dir, err := binaries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	_ = os.RemoveAll(made) // "" if nothing was built: that removes nothing
+	os.Exit(code)
+}
 
 // TestBooksAgreeAfterEachWorkerWasKilled ends every worker once with SIGKILL in
 // the middle of the business and starts it again, as Kubernetes would.
@@ -22,7 +51,7 @@ func TestBooksAgreeAfterEachWorkerWasKilled(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	s, err := e2e.NewStage(t.Context(), e2e.StageConfig{
-		Dir: t.TempDir(), Progress: func(what string) { t.Log(what) },
+		Dir: t.TempDir(), Bin: built(t), Progress: func(what string) { t.Log(what) },
 		NotifyRetries: 100, Since: time.Duration(load.Windows+4) * 30 * time.Minute,
 	})
 	if err != nil {
@@ -43,6 +72,7 @@ func TestBooksAgreeAfterEachWorkerWasKilled(t *testing.T) {
 	figures, err := s.Settle(t.Context(), requested, load.Settle, true)
 	t.Log("\n" + e2e.RenderFigures(append(figures, s.Memory()...)))
 	everyMessageFitsItsSchema(t, s)
+	cardinalityIsBounded(t, s)
 	if err != nil {
 		for _, name := range e2e.Workers {
 			t.Logf("%s:\n%s", name, s.Workers[name].Tail(15))

@@ -42,6 +42,8 @@ type StageConfig struct {
 	// NotifyRetries makes the simulated supplier repeat a notification that was
 	// not answered SUCCESS, which no document promises: for tests that kill ingest.
 	NotifyRetries int
+	// Env is added to every worker's environment.
+	Env []string
 	// Since is how far in the past the simulated CDRs begin.
 	Since time.Duration
 }
@@ -118,7 +120,7 @@ func NewStage(ctx context.Context, cfg StageConfig) (_ *Stage, err error) {
 		return s, err
 	}
 	s.CDR = s.Stack.EIOTCLUB.NewFeed(feed.Config{Account: value(env, "CDR_ACCOUNT"), Start: time.Now().Add(-cfg.Since), Records: 400, Push: push})
-	env = append(env, pace...)
+	env = append(append(env, pace...), cfg.Env...)
 	for _, name := range Workers {
 		own := append([]string(nil), env...)
 		if name == "ingest" {

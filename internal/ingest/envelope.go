@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/supplier/eiotclub"
+	"github.com/simline/simline/internal/trace"
 	"github.com/simline/simline/internal/wire"
 )
 
@@ -145,11 +147,27 @@ func staleLetter(m *message, age, limit time.Duration) *message {
 	return &message{subject: dead.Subject, id: "stale:" + m.id, trace: m.trace, extra: dead.Header, data: m.data}
 }
 
-// traceParent is the request's own W3C trace context, or a new one.
-func traceParent(r *http.Request) string {
+// traced is the trace context that a notification is stored with: the request's
+// own, what we do under it, or a new one.
+func (w *Worker) traced(r *http.Request, acct *account, route *route) (string, trace.Span) {
+	parent := ""
 	if h := r.Header["Traceparent"]; len(h) == 1 && validTrace(h[0]) {
-		return h[0]
+		parent = h[0]
 	}
+	if !w.trace.On() {
+		if parent == "" {
+			parent = newTrace()
+		}
+		return parent, trace.Span{}
+	}
+	_, span := w.trace.Begin(context.Background(), parent, "notification", trace.Server)
+	span.Set("simline.account", acct.name)
+	span.Set("simline.subject", route.subject)
+	return span.Parent(parent), span
+}
+
+// newTrace begins a W3C trace context.
+func newTrace() string {
 	var raw [24]byte
 	binary.LittleEndian.PutUint64(raw[0:], rand.Uint64()|1) // a trace id of zeros is none
 	binary.LittleEndian.PutUint64(raw[8:], rand.Uint64())

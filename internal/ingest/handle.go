@@ -72,7 +72,9 @@ func (w *Worker) handle(in *intake, r *http.Request, now time.Time) (*account, e
 	if in.msg = nil; msg == nil {
 		msg = new(message)
 	}
-	msg.fill(route, messageID(acct, &in.scan), traceParent(r), now, in.scan.Body())
+	parent, span := w.traced(r, acct, route)
+	defer span.End()
+	msg.fill(route, messageID(acct, &in.scan), parent, now, in.scan.Body())
 	if age, stale := w.stale(in.scan.Text("timestamp"), now); stale {
 		msg = staleLetter(msg, age, w.cfg.MaxAge)
 		w.m.stale.Inc()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/supplier/eiotclub"
+	"github.com/simline/simline/internal/trace"
 )
 
 // Worker receives notifications.
@@ -29,6 +30,7 @@ type Worker struct {
 	log      *slog.Logger
 	logLimit *rate.Limiter
 	m        *metrics
+	trace    *trace.Tracer
 	work     context.Context // of notifications in hand
 
 	accounts  map[string]*account
@@ -50,13 +52,14 @@ type Deps struct {
 	Bus     *bus.Bus
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
+	Trace   *trace.Tracer // nil: tracing is off
 	// Work is the context of notifications in hand, which outlives Run's.
 	Work context.Context
 }
 
 // New opens the spool and listens, so that Addr is known; Run serves.
 func New(cfg Config, d Deps) (*Worker, error) {
-	w := &Worker{cfg: cfg, bus: d.Bus, log: d.Log, work: d.Work, logLimit: rate.NewLimiter(5, 20),
+	w := &Worker{cfg: cfg, bus: d.Bus, log: d.Log, work: d.Work, trace: d.Trace, logLimit: rate.NewLimiter(5, 20),
 		places: make(chan struct{}, cfg.MaxInFlight), intakes: sync.Pool{New: func() any { return new(intake) }}}
 	var err error
 	if w.accounts, err = cfg.accounts(); err != nil {

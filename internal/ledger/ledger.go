@@ -13,6 +13,7 @@ import (
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/trace"
 	"github.com/simline/simline/internal/wire"
 )
 
@@ -32,7 +33,7 @@ type Entry struct {
 	order.Record
 	Seq    uint64    // of the event in ORDER_EVENTS
 	Stored time.Time // when the server stored it; zero right after Append
-	Trace  string    // W3C traceparent of the request
+	Trace  string    // W3C traceparent of the event; of the request while nothing is traced
 }
 
 // ErrMoved: another worker moved the order first. Read it again.
@@ -90,21 +91,34 @@ func (l *Ledger) Append(ctx context.Context, prev Entry, next order.Record) (Ent
 	if err := order.CheckMove(prev.State, next); err != nil {
 		return Entry{}, fmt.Errorf("ledger: %w", err)
 	}
+	ctx, span := trace.Child(ctx, "ledger append", trace.Producer)
+	defer span.End()
+	span.Set("simline.order_id", next.OrderID)
+	span.Set("simline.state", string(next.State))
+	entry, err := l.append(ctx, prev, next, span.Parent(prev.Trace))
+	if err != nil {
+		span.Fail(err.Error())
+	}
+	return entry, err
+}
+
+// append is Append for an event that carries trace as its traceparent.
+func (l *Ledger) append(ctx context.Context, prev Entry, next order.Record, trace string) (Entry, error) {
 	next.Writer = l.token + "-" + strconv.FormatUint(l.writes.Add(1), 36)
-	data, err := l.encode(next, prev.Trace)
+	data, err := l.encode(next, trace)
 	if err != nil {
 		return Entry{}, fmt.Errorf("ledger: %w", err)
 	}
 	for {
 		msg := bus.NewMsg(bus.SubjectOrderEvent(next.OrderID, next.Supplier, string(next.State)), next.Writer, data)
 		bus.Expect(msg, bus.SubjectOrderHistory(next.OrderID), prev.Seq)
-		if prev.Trace != "" {
-			msg.Header[bus.HeaderTraceParent] = []string{prev.Trace}
+		if trace != "" {
+			msg.Header[bus.HeaderTraceParent] = []string{trace}
 		}
 		ack, err := l.events.Publish(ctx, msg)
 		// If we die here: the event stands, and is the truth for whoever comes next.
 		if err == nil {
-			return Entry{Record: next, Seq: ack.Sequence, Trace: prev.Trace}, nil
+			return Entry{Record: next, Seq: ack.Sequence, Trace: trace}, nil
 		}
 		if !errors.Is(err, bus.ErrConflict) && !errors.Is(err, bus.ErrOutcomeUnknown) {
 			return Entry{}, fmt.Errorf("ledger: %w", err)

@@ -29,6 +29,12 @@ type Open struct {
 	Due time.Time `json:"due"`
 	// ExpiresAt is the request's: a waiting order is taken up then at the latest.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	// AcceptedAt is when the request was first seen.
+	AcceptedAt time.Time `json:"accepted_at,omitzero"`
+	// InDoubt: a call may have placed the order and nothing says whether it did.
+	// AtStake is then what it may have cost, as far as anything told a price.
+	InDoubt bool         `json:"in_doubt,omitempty"`
+	AtStake *order.Money `json:"at_stake,omitempty"`
 
 	Revision uint64 `json:"-"` // of the entry as it was read
 }

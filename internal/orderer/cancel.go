@@ -8,6 +8,7 @@ import (
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/trace"
 	"github.com/simline/simline/internal/wire"
 )
 
@@ -43,6 +44,8 @@ func (w *Worker) handleCancel(ctx context.Context, msg message) bus.Verdict {
 	if !ok {
 		return bus.Dead(wire.ReasonUnknownAccount, fmt.Errorf("supplier %s has no account %s in our configuration", cur.Supplier, cur.Account))
 	}
+	ctx, span := w.trace.Begin(ctx, cur.Trace, "order cancel", trace.Consumer)
+	defer span.End()
 	j := w.judge(a, &cur.Record)
 	r := j.next(cur.Record)
 	r.Reason = c.Reason

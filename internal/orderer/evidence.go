@@ -11,6 +11,7 @@ import (
 	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/supplier"
 	"github.com/simline/simline/internal/supplier/eiotclub"
+	"github.com/simline/simline/internal/trace"
 	"github.com/simline/simline/internal/wire"
 )
 
@@ -135,6 +136,8 @@ func (w *Worker) handleEvidence(ctx context.Context, msg message) bus.Verdict {
 	if want := bus.SubjectEvidence(ev.Supplier, ev.OrderID); msg.Subject() != want {
 		return bus.Dead(wire.ReasonMismatch, fmt.Errorf("published on %s, and its body belongs on %s", msg.Subject(), want))
 	}
+	ctx, span := w.learn(ctx, msg, "evidence")
+	defer span.End()
 	return w.take(ctx, ev)
 }
 
@@ -153,6 +156,8 @@ func (w *Worker) handleNotification(ctx context.Context, msg message) bus.Verdic
 	if err != nil {
 		return bus.Done() // signed and kept, and of a form that says nothing of an order
 	}
+	ctx, span := w.learn(ctx, msg, "notification of orders")
+	defer span.End()
 	at := n.Timestamp
 	if at.IsZero() {
 		at = env.Time
@@ -180,6 +185,15 @@ var ofOrders = map[string]bool{
 	eiotclub.EventCloudSubPkgList: true, eiotclub.EventCloudPkgActivate: true, eiotclub.EventCloudPkgDeactivate: true, eiotclub.EventCloudRefund: true,
 }
 
+// learn is the span of a message that speaks of orders; what it does to each stands
+// in that order's own trace, linked to this.
+func (w *Worker) learn(ctx context.Context, msg message, name string) (context.Context, trace.Span) {
+	if !w.trace.On() {
+		return ctx, trace.Span{}
+	}
+	return w.trace.Begin(ctx, headerTrace(msg), name, trace.Consumer)
+}
+
 // take applies one piece of evidence to its order.
 func (w *Worker) take(ctx context.Context, ev wire.Evidence) bus.Verdict {
 	cur, found, err := w.ledger.Get(ctx, ev.OrderID)
@@ -191,6 +205,10 @@ func (w *Worker) take(ctx context.Context, ev wire.Evidence) bus.Verdict {
 		count(effectNone) // not an order of ours; the reconciler compares the books
 		return bus.Done()
 	}
+	ctx, span := w.trace.Begin(ctx, cur.Trace, "order evidence", trace.Internal)
+	defer span.End()
+	span.Set("simline.order_id", ev.OrderID)
+	span.Set("simline.source", string(ev.Source))
 	a, ok := w.account(cur.Supplier, cur.Account)
 	if !ok {
 		return bus.Dead(wire.ReasonUnknownAccount, fmt.Errorf("supplier %s has no account %s in our configuration", cur.Supplier, cur.Account))

@@ -13,6 +13,7 @@ import (
 	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/supplier"
+	tracing "github.com/simline/simline/internal/trace"
 	"github.com/simline/simline/internal/wire"
 )
 
@@ -32,7 +33,10 @@ func (w *Worker) handle(ctx context.Context, msg message) bus.Verdict {
 	if !ok {
 		return bus.Dead(wire.ReasonUnknownAccount, fmt.Errorf("supplier %s has no account %s in our configuration", req.Supplier, req.Account))
 	}
-	cur, err := w.decide.find(w, ctx, req, trace, deliveries(msg) > 1) // ledger: what is known of it
+	ctx, span := w.trace.Begin(ctx, trace, "order request", tracing.Consumer)
+	defer span.End()
+	span.Set("simline.order_id", req.OrderID)
+	cur, err := w.decide.find(w, ctx, req, handedOn(span, trace), deliveries(msg) > 1) // ledger: what is known of it
 	var wireErr *wire.Error
 	if errors.As(err, &wireErr) {
 		return bus.Dead(wireErr.Reason, wireErr)
@@ -71,16 +75,29 @@ func (w *Worker) read(msg message) (order.Request, string, error) {
 	return req, traceOf(msg, meta), nil
 }
 
-// traceOf is the publisher's trace context, from the event or its header, or a new
-// one: every event of the order carries it.
+// traceOf is the publisher's trace context, from the event or its header; empty if
+// it sent none.
 func traceOf(msg message, meta wire.Meta) string {
 	if meta.TraceParent != "" {
 		return meta.TraceParent
 	}
-	if m, ok := msg.(interface{ Headers() nats.Header }); ok && m.Headers().Get(bus.HeaderTraceParent) != "" {
+	return headerTrace(msg)
+}
+
+// handedOn is the trace context that the order's events carry: the publisher's, what
+// we do under it, or a new one.
+func handedOn(span tracing.Span, trace string) string {
+	if trace = span.Parent(trace); trace == "" {
+		return wire.NewTraceParent()
+	}
+	return trace
+}
+
+func headerTrace(msg message) string {
+	if m, ok := msg.(interface{ Headers() nats.Header }); ok {
 		return m.Headers().Get(bus.HeaderTraceParent)
 	}
-	return wire.NewTraceParent()
+	return ""
 }
 
 func knownProduct(supplier, product string) bool {
@@ -154,11 +171,6 @@ func (w *Worker) guard(ctx context.Context, s stand) error {
 		return nil
 	}
 	return w.ledger.Guard(ctx, openEntry(s.Record, s.due))
-}
-
-func openEntry(r order.Record, due time.Time) ledger.Open {
-	return ledger.Open{OrderID: r.OrderID, Supplier: r.Supplier, Account: r.Account, State: r.State,
-		WaitingFor: r.WaitingFor, Due: due, ExpiresAt: r.Request.ExpiresAt}
 }
 
 // due is when something is to be done with an order again; zero if it is settled.

@@ -22,7 +22,12 @@ type Metrics struct {
 	drift       *prometheus.GaugeVec     // supplier, account
 	balance     *prometheus.GaugeVec     // supplier, account, currency
 	open        *prometheus.GaugeVec     // supplier, state
+	overdue     *prometheus.GaugeVec     // supplier
 	oldest      *prometheus.GaugeVec     // supplier
+	inDoubt     *prometheus.GaugeVec     // supplier, account
+	unpriced    *prometheus.GaugeVec     // supplier, account
+	atStake     *prometheus.GaugeVec     // supplier, account, currency
+	switches    *prometheus.GaugeVec     // supplier, switch
 	sweepTime   prometheus.Histogram
 	failures    *prometheus.CounterVec // step
 	lateCancels *prometheus.CounterVec // supplier
@@ -59,7 +64,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		drift:       gauge("clock_drift_seconds", "How far the supplier's clock was ahead of ours when it last refused a timestamp.", "supplier", "account"),
 		balance:     gauge("balance", "An account's balance when it was last seen.", "supplier", "account", "currency"),
 		open:        gauge("open_orders", "Open orders that left the queue, at the last sweep.", "supplier", "state"),
-		oldest:      gauge("open_oldest_overdue_seconds", "How long the most overdue open order has been due, at the last sweep.", "supplier"),
+		overdue:     gauge("open_oldest_overdue_seconds", "How long the most overdue open order has been due, at the last sweep.", "supplier"),
+		oldest:      gauge("open_oldest_seconds", "Age of the oldest order that left the queue unsettled, since its request was first seen, at the last sweep.", "supplier"),
+		inDoubt:     gauge("in_doubt_orders", "Open orders that a call may have placed and nothing says whether it did, at the last sweep.", "supplier", "account"),
+		unpriced:    gauge("in_doubt_unpriced_orders", "Those of the orders in doubt whose price nothing told: they are not in the money in doubt.", "supplier", "account"),
+		atStake:     gauge("money_in_doubt", "What the orders in doubt may have cost: by the supplier's word, the price list, or at most by what upstream allows. Absent: none.", "supplier", "account", "currency"),
+		switches:    gauge("switch_on", "1 while a person has switched something off: pause (no call at all) or spend_stop (nothing is bought), for one supplier or all.", "supplier", "switch"),
 		sweepTime:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "simline_orderer_sweep_seconds", Help: "Walks through the index of open orders.", Buckets: prometheus.ExponentialBuckets(.001, 4, 9)}),
 		failures:    counter("failures_total", "Steps that failed on our side and are tried again.", "step"),
 		lateCancels: counter("late_cancels_total", "Cancels that came after the order was placed or settled.", "supplier"),

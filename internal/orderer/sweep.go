@@ -8,6 +8,7 @@ import (
 
 	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/trace"
 )
 
 // sweepLoop walks through one supplier's open orders again and again. Each supplier
@@ -68,7 +69,7 @@ func (w *Worker) sweep(ctx context.Context, supplier string, slots chan struct{}
 			w.resume(w.work, o)
 		})
 	}
-	census.report(w.m, supplier)
+	census.report(w.m, supplier, w.accountsOf(supplier))
 	return took(), nil
 }
 
@@ -116,6 +117,9 @@ func (w *Worker) resumeOne(ctx context.Context, o ledger.Open) error {
 		// Its events are gone, by age or by hand. It stays listed for a person to see.
 		return errors.New("an open order without an event: " + o.OrderID)
 	}
+	ctx, span := w.trace.Begin(ctx, cur.Trace, "order resumed", trace.Internal)
+	defer span.End()
+	span.Set("simline.order_id", o.OrderID)
 	a, ok := w.account(cur.Supplier, cur.Account)
 	if !ok {
 		return errors.New("an open order of an account that is not configured: " + o.OrderID)
@@ -127,26 +131,4 @@ func (w *Worker) resumeOne(ctx context.Context, o ledger.Open) error {
 	}
 	// If we die here: the next sweep finds it settled and removes the entry.
 	return w.afterMove(ctx, next)
-}
-
-// census counts one supplier's open orders for the metrics.
-type census struct {
-	open    map[order.State]int
-	overdue time.Duration
-}
-
-func newCensus() *census { return &census{open: map[order.State]int{}} }
-
-func (c *census) count(o ledger.Open, now time.Time) {
-	c.open[o.State]++
-	c.overdue = max(c.overdue, now.Sub(o.Due))
-}
-
-func (c *census) report(m *Metrics, supplier string) {
-	for _, state := range order.States {
-		if !state.Settled() {
-			m.open.WithLabelValues(supplier, string(state)).Set(float64(c.open[state]))
-		}
-	}
-	m.oldest.WithLabelValues(supplier).Set(c.overdue.Seconds())
 }

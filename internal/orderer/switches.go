@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/order"
 )
 
 // switches are what people have switched off, followed live: a key
@@ -19,6 +21,7 @@ import (
 // buying and lets looks go on; "all" stands for every supplier.
 type switches struct {
 	log *slog.Logger
+	m   *Metrics
 
 	mu sync.Mutex
 	on map[string]bool
@@ -62,6 +65,11 @@ func (s *switches) watch(ctx context.Context, js jetstream.JetStream) error {
 	if err != nil {
 		return fmt.Errorf("switches: %w", err)
 	}
+	for _, supplier := range append([]string{SwitchAll}, order.Suppliers...) {
+		for _, name := range []string{SwitchPause, SwitchSpendStop} {
+			s.m.switches.WithLabelValues(supplier, name).Set(0)
+		}
+	}
 	w, err := kv.WatchAll(ctx)
 	if err != nil {
 		return fmt.Errorf("switches: %w", err)
@@ -100,6 +108,10 @@ func (s *switches) set(e jetstream.KeyValueEntry) {
 	}
 	s.on[e.Key()] = on
 	s.mu.Unlock()
+	supplier, name, _ := strings.Cut(e.Key(), ".")
+	if known := supplier == SwitchAll || slices.Contains(order.Suppliers, supplier); known && (name == SwitchPause || name == SwitchSpendStop) {
+		s.m.switches.WithLabelValues(supplier, name).Set(map[bool]float64{true: 1}[on])
+	}
 	if on != was {
 		s.log.Warn("switch", "key", e.Key(), "on", on)
 	}

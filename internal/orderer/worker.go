@@ -17,6 +17,7 @@ import (
 	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/supplier"
+	"github.com/simline/simline/internal/trace"
 	"github.com/simline/simline/internal/wire"
 )
 
@@ -38,6 +39,7 @@ type Deps struct {
 	Accounts []Account
 	Log      *slog.Logger
 	Metrics  *Metrics
+	Trace    *trace.Tracer   // nil: tracing is off
 	Work     context.Context // of orders in hand; outlives Run's by the grace
 }
 
@@ -53,6 +55,7 @@ type Worker struct {
 	switches *switches
 	log      *slog.Logger
 	m        *Metrics
+	trace    *trace.Tracer
 	work     context.Context
 	now      func() time.Time
 	random   func() float64
@@ -88,8 +91,8 @@ func New(cfg Config, d Deps) (*Worker, error) {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &Worker{cfg: cfg, bus: d.Bus, ledger: d.Ledger, accounts: map[accountKey]*account{}, log: d.Log, m: d.Metrics,
-		switches: &switches{log: d.Log}, work: d.Work, now: time.Now, random: rand.Float64, both: atOnce, decide: sound}
+	w := &Worker{cfg: cfg, bus: d.Bus, ledger: d.Ledger, accounts: map[accountKey]*account{}, log: d.Log, m: d.Metrics, trace: d.Trace,
+		switches: &switches{log: d.Log, m: d.Metrics}, work: d.Work, now: time.Now, random: rand.Float64, both: atOnce, decide: sound}
 	locks, err := newCards(d.Bus, d.Ledger)
 	if err != nil {
 		return nil, err
@@ -176,6 +179,17 @@ func (w *Worker) judge(a *account, r *order.Record) judge {
 func (w *Worker) account(supplier, name string) (*account, bool) {
 	a, ok := w.accounts[accountKey{supplier, name}]
 	return a, ok
+}
+
+// accountsOf are the names of a supplier's accounts.
+func (w *Worker) accountsOf(supplier string) []string {
+	var names []string
+	for k := range w.accounts {
+		if k.supplier == supplier {
+			names = append(names, k.name)
+		}
+	}
+	return names
 }
 
 // append writes a transition and counts it.

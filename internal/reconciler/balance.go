@@ -308,10 +308,16 @@ func (p *balancePass) explained(ctx context.Context) ([]Movement, error) {
 // the warning, so that it does not come and go.
 func (p *balancePass) low(ctx context.Context, now Snapshot) error {
 	about := p.name + "/low"
-	if p.Days == 0 || p.spentADay.Sign() == 0 {
+	if p.spentADay.Sign() == 0 {
+		p.Metrics.daysLeft.DeleteLabelValues(p.account.Supplier, p.account.Name)
 		return p.sitting.Looked(ctx, about)
 	}
-	left := now.Balance.Amount.Div(p.spentADay).IntPart()
+	days := now.Balance.Amount.Div(p.spentADay)
+	p.Metrics.daysLeft.WithLabelValues(p.account.Supplier, p.account.Name).Set(days.InexactFloat64())
+	if p.Days == 0 {
+		return p.sitting.Looked(ctx, about)
+	}
+	left := days.IntPart()
 	limit := int64(p.Days)
 	if p.sitting.Stands(about) {
 		limit++

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/trace"
 )
 
 // Job is one comparison, done period by period.
@@ -68,6 +69,7 @@ type Runner struct {
 	Book    Sitter
 	Log     *slog.Logger
 	Metrics *Metrics
+	Trace   *trace.Tracer // nil: tracing is off
 	Now     func() time.Time
 	// Sees is told of each change of a finding; may be nil.
 	Sees func(job string) SeeFunc
@@ -95,6 +97,10 @@ func (r *Runner) Pass(ctx context.Context, job *Job, due DueFunc) (did bool, err
 		}
 		// If we die here: the span is taken up as it is, from its beginning.
 	}
+	ctx, traced := r.Trace.Begin(ctx, "", "pass", trace.Internal)
+	defer traced.End()
+	traced.Set("simline.job", job.Name)
+	began := time.Now()
 	run := &Run{Span: *progress.Running, Now: now, Number: progress.Runs, Cursor: progress.Cursor, Notes: progress.Notes}
 	run.mark = func(ctx context.Context, cursor string) error {
 		progress.Cursor = cursor
@@ -116,7 +122,7 @@ func (r *Runner) Pass(ctx context.Context, job *Job, due DueFunc) (did bool, err
 	if _, err := r.Periods.Save(ctx, job.Name, progress, revision); err != nil {
 		return false, err
 	}
-	r.Metrics.done(job.Name, run, sitting.Counts(), r.Now())
+	r.Metrics.done(job.Name, run, sitting.Counts(), r.Now(), time.Since(began))
 	return true, nil
 }
 

@@ -13,6 +13,9 @@ import (
 type Metrics struct {
 	passes   *prometheus.CounterVec
 	failures *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	answers  *prometheus.HistogramVec
+	daysLeft *prometheus.GaugeVec
 	doneAt   *prometheus.GaugeVec
 	covered  *prometheus.GaugeVec
 	open     *prometheus.GaugeVec
@@ -34,9 +37,16 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
 		return f.NewGaugeVec(prometheus.GaugeOpts{Name: "simline_recon_" + name, Help: help}, labels)
 	}
+	histogram := func(name, help string, labels ...string) *prometheus.HistogramVec {
+		return f.NewHistogramVec(prometheus.HistogramOpts{Name: "simline_recon_" + name, Help: help,
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800}}, labels)
+	}
 	return &Metrics{
 		passes:   counter("passes_total", "Spans done.", "job"),
 		failures: counter("failures_total", "Passes that failed and were tried again; why is error or panic.", "job", "why"),
+		seconds:  histogram("pass_seconds", "Time that a span of the job took.", "job"),
+		answers:  histogram("supplier_call_seconds", "Calls to suppliers, by endpoint and the answer's code.", "supplier", "op", "code"),
+		daysLeft: gauge("balance_days_left", "For how many days an account's balance lasts at the rate of the last 24 hours; absent while nothing is spent.", "supplier", "account"),
 		doneAt:   gauge("last_done_timestamp_seconds", "When a span of the job was last done.", "job"),
 		covered:  gauge("covered_until_timestamp_seconds", "Up to when the job has compared.", "job"),
 		open:     gauge("findings_open", "Findings that are open, without the accepted ones.", "kind"),
@@ -50,7 +60,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 }
 
-func (m *Metrics) done(job string, run *Run, open map[string]int, now time.Time) {
+func (m *Metrics) done(job string, run *Run, open map[string]int, now time.Time, took time.Duration) {
+	m.seconds.WithLabelValues(job).Observe(took.Seconds())
 	m.passes.WithLabelValues(job).Inc()
 	m.doneAt.WithLabelValues(job).Set(float64(now.Unix()))
 	m.covered.WithLabelValues(job).Set(float64(run.To.Unix()))
@@ -68,6 +79,13 @@ func (m *Metrics) failed(job string, panicked bool) {
 }
 
 func (m *Metrics) finding(f wire.Finding) { m.changes.WithLabelValues(f.Kind, f.Status).Inc() }
+
+// answered is what supplier.HTTPConfig.Observe wants.
+func (m *Metrics) answered(supplier string) func(op, code string, took time.Duration) {
+	return func(op, code string, took time.Duration) {
+		m.answers.WithLabelValues(supplier, op, code).Observe(took.Seconds())
+	}
+}
 
 // asked counts calls made and the least that would have done.
 func (m *Metrics) asked(job, endpoint string, cost tally) {

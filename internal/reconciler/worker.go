@@ -19,6 +19,7 @@ import (
 	"github.com/simline/simline/internal/supplier"
 	"github.com/simline/simline/internal/supplier/eiotclub"
 	"github.com/simline/simline/internal/supplier/esimfly"
+	"github.com/simline/simline/internal/trace"
 	"github.com/simline/simline/internal/warehouse"
 	"github.com/simline/simline/internal/wire"
 )
@@ -28,6 +29,7 @@ type Deps struct {
 	Bus     *bus.Bus
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
+	Trace   *trace.Tracer // nil: tracing is off
 	// Work is the context of a pass in hand, which outlives Run's by the grace.
 	Work context.Context
 	// Now is the clock; nil is the machine's.
@@ -66,10 +68,11 @@ func New(ctx context.Context, cfg Config, d Deps) (*Worker, error) {
 		"kv/"+bus.BucketOpenOrders, "kv/"+bus.BucketLeases, "kv/"+bus.BucketTasks, "kv/"+bus.BucketBudgets, "kv/"+bus.BucketFindings, "kv/"+bus.BucketReconPeriods); err != nil {
 		return nil, err
 	}
+	metrics := NewMetrics(d.Metrics)
 	accounts := d.Accounts
 	if accounts == nil {
 		var err error
-		if accounts, err = cfg.accounts(); err != nil {
+		if accounts, err = cfg.accounts(metrics); err != nil {
 			return nil, err
 		}
 	}
@@ -96,7 +99,6 @@ func New(ctx context.Context, cfg Config, d Deps) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", bus.BucketTasks, err)
 	}
-	metrics := NewMetrics(d.Metrics)
 	host, _ := os.Hostname() // only for a person who reads the lease
 	w := &Worker{cfg: cfg, bus: d.Bus, log: d.Log, work: d.Work, book: book, jobs: map[string]*Job{},
 		witness: &Witness{bus: d.Bus, metrics: metrics},
@@ -107,7 +109,7 @@ func New(ctx context.Context, cfg Config, d Deps) (*Worker, error) {
 		}
 	}
 	w.runner = &Runner{
-		Periods: periods, Book: book, Log: d.Log, Metrics: metrics, Now: d.Now, RetryMin: cfg.Retry, RetryMax: 5 * time.Minute,
+		Periods: periods, Book: book, Log: d.Log, Metrics: metrics, Trace: d.Trace, Now: d.Now, RetryMin: cfg.Retry, RetryMax: 5 * time.Minute,
 		Locks: leases{bus: d.Bus, owner: host + "/" + uuid.NewString(), ttl: cfg.LeaseTTL},
 		Sees:  func(job string) SeeFunc { return func(f wire.Finding) { w.sees(job, f) } },
 	}
@@ -159,7 +161,7 @@ func (w *Worker) addJobs(accounts []Account, metrics *Metrics) error {
 }
 
 // accounts makes a client for each configured account.
-func (c *Config) accounts() ([]Account, error) {
+func (c *Config) accounts(m *Metrics) ([]Account, error) {
 	configured, err := c.Accounts.Load()
 	if err != nil {
 		return nil, err
@@ -169,14 +171,17 @@ func (c *Config) accounts() ([]Account, error) {
 		return nil, err
 	}
 	var out []Account
-	http := supplier.NewHTTP(supplier.HTTPConfig{Timeout: c.SupplierTimeout})
+	calls := func(name string) *supplier.HTTP {
+		return supplier.NewHTTP(supplier.HTTPConfig{Timeout: c.SupplierTimeout, Observe: m.answered(name)})
+	}
+	eiot, fly := calls(order.EIOTCLUB), calls(order.ESIMFly)
 	for _, name := range slices.Sorted(maps.Keys(configured.EIOTCLUB)) {
 		a := configured.EIOTCLUB[name]
 		if a.AppKey == "" || a.AppSecret == "" {
 			out = append(out, Account{Supplier: order.EIOTCLUB, Name: name}) // for its CDR files only
 			continue
 		}
-		client := eiotclub.New(eiotclub.Config{BaseURL: a.BaseURL, AppKey: a.AppKey, Secret: a.AppSecret, HTTP: http, Location: zone})
+		client := eiotclub.New(eiotclub.Config{BaseURL: a.BaseURL, AppKey: a.AppKey, Secret: a.AppSecret, HTTP: eiot, Location: zone})
 		out = append(out, Account{Supplier: order.EIOTCLUB, Name: name, Packages: client, Statuses: client, Clouds: client,
 			Pools: client, Tasks: client, Usage: client, Balance: client})
 	}
@@ -185,7 +190,7 @@ func (c *Config) accounts() ([]Account, error) {
 		if a.AccessCode == "" || a.SecretKey == "" {
 			return nil, fmt.Errorf("esimfly account %s has no access code or no secret key", name)
 		}
-		client := esimfly.New(esimfly.Config{BaseURL: a.BaseURL, AccessCode: a.AccessCode, SecretKey: a.SecretKey, HTTP: http})
+		client := esimfly.New(esimfly.Config{BaseURL: a.BaseURL, AccessCode: a.AccessCode, SecretKey: a.SecretKey, HTTP: fly})
 		out = append(out, Account{Supplier: order.ESIMFly, Name: name, Statuses: client})
 	}
 	return out, nil

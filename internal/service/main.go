@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"os/signal"
 	"sync"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/simline/simline/internal/trace"
 )
 
 // Settings are what each worker has; a worker's Config embeds them.
@@ -27,6 +30,9 @@ type Settings struct {
 	// Grace is how long work in hand may take after SIGTERM; above the longest
 	// supplier call, below the pod's grace period.
 	Grace time.Duration `env:"SHUTDOWN_GRACE" envDefault:"45s" desc:"how long work in hand may take after SIGTERM"`
+	// Traces is a collector in the same cluster, which holds whatever is needed to
+	// pass them on; OpenTelemetry's other variables (OTEL_TRACES_SAMPLER, …) hold too.
+	Traces string `env:"OTEL_EXPORTER_OTLP_ENDPOINT" desc:"collector that traces go to by OTLP over HTTP, http://host:4318; empty: none are made"`
 }
 
 // Common lets Main find the settings in a worker's Config.
@@ -45,6 +51,9 @@ func (s *Settings) Validate() error {
 		faults = append(faults, err)
 	}
 	faults = append(faults, CheckAddr("ADMIN_ADDR", s.AdminAddr))
+	if u, err := url.Parse(s.Traces); err != nil || s.Traces != "" && (u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+		faults = append(faults, errors.New("OTEL_EXPORTER_OTLP_ENDPOINT is not http://host:port or https://host:port"))
+	}
 	if s.Grace <= 0 || s.Grace > 10*time.Minute {
 		faults = append(faults, fmt.Errorf("SHUTDOWN_GRACE %s is not above 0 and at most 10m", s.Grace))
 	}
@@ -63,6 +72,7 @@ type Process struct {
 	Log     *slog.Logger
 	Metrics *prometheus.Registry
 	Admin   *Admin
+	Trace   *trace.Tracer // nil: tracing is off
 	// Work is the context of work in hand: it outlives the run's context, which
 	// ends at SIGTERM, by at most the grace.
 	Work context.Context
@@ -119,6 +129,15 @@ func Run[C Config](ctx context.Context, name string, args, environ []string, std
 	}
 	defer admin.close()
 
+	var tracer *trace.Tracer
+	if s.Traces != "" {
+		if tracer, err = trace.New(ctx, name, s.Traces, log); err != nil {
+			log.Error("traces", "error", err)
+			return 1
+		}
+		defer endTraces(tracer, log)
+	}
+
 	work, let := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	var drain sync.WaitGroup
@@ -126,12 +145,21 @@ func Run[C Config](ctx context.Context, name string, args, environ []string, std
 	defer drain.Wait()
 	defer close(ended)
 	log.Info("starting", "admin", admin.Addr())
-	if err := run(ctx, &Process{Name: name, Log: log, Metrics: reg, Admin: admin, Work: work}, cfg); err != nil {
+	if err := run(ctx, &Process{Name: name, Log: log, Metrics: reg, Admin: admin, Trace: tracer, Work: work}, cfg); err != nil {
 		log.Error("stopped", "error", err)
 		return 1
 	}
 	log.Info("stopped")
 	return 0
+}
+
+// endTraces sends the last spans, if the collector takes them soon.
+func endTraces(t *trace.Tracer, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	if err := t.Close(ctx); err != nil {
+		log.Warn("last traces not delivered", "error", err)
+	}
 }
 
 // endWork cuts off work in hand when it outlasts the grace after ctx's end.

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/simline/simline/internal/trace"
 )
 
 // HTTPConfig bounds the calls to one supplier. The zero value is sound.
@@ -86,8 +88,13 @@ func (h *HTTP) CloseIdle() { h.client.CloseIdleConnections() }
 // Now reads the clock that the calls are timed by.
 func (h *HTTP) Now() time.Time { return h.cfg.Now() }
 
-// Observe passes on to the configured observer.
-func (h *HTTP) Observe(op, code string, took time.Duration) { h.cfg.Observe(op, code, took) }
+// Observe says what a call came to, once its answer was read: to the configured
+// observer, and to whoever follows the order that it was made for.
+func (h *HTTP) Observe(op, code string, a Answer) {
+	h.cfg.Observe(op, code, a.Took)
+	a.span.Set("simline.code", code)
+	a.span.End()
+}
 
 // Call is one HTTP request.
 type Call struct {
@@ -110,6 +117,8 @@ type Answer struct {
 	HasClock bool
 	// RetryAfter is the answer's Retry-After, 0 if there is none.
 	RetryAfter time.Duration
+
+	span trace.Span // ended by Observe
 }
 
 // Do makes one call. An answer of any status is an Answer; everything else is an
@@ -117,6 +126,7 @@ type Answer struct {
 // written, and Busy with Sent false before that.
 func (h *HTTP) Do(ctx context.Context, c Call) (Answer, error) {
 	start := h.cfg.Now()
+	ctx, span := trace.Child(ctx, c.Op, trace.Client)
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.Timeout)
 	defer cancel()
 
@@ -133,7 +143,8 @@ func (h *HTTP) Do(ctx context.Context, c Call) (Answer, error) {
 		if !e.Sent {
 			e.Kind = Busy
 		}
-		return Answer{Took: h.cfg.Now().Sub(start)}, e
+		span.Fail(code)
+		return Answer{Took: h.cfg.Now().Sub(start), span: span}, e
 	}
 
 	req, err := http.NewRequestWithContext(ctx, c.Method, c.URL, bytes.NewReader(c.Body))
@@ -156,7 +167,7 @@ func (h *HTTP) Do(ctx context.Context, c Call) (Answer, error) {
 		return fail("(too large)", fmt.Errorf("answer of status %d is over %d bytes", resp.StatusCode, h.cfg.MaxBody))
 	}
 	end := h.cfg.Now()
-	a := Answer{Status: resp.StatusCode, Header: resp.Header, Body: body, Took: end.Sub(start), RetryAfter: retryAfter(resp.Header, end)}
+	a := Answer{Status: resp.StatusCode, Header: resp.Header, Body: body, Took: end.Sub(start), RetryAfter: retryAfter(resp.Header, end), span: span}
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		// The header is cut to the second and was written somewhere inside the call.
 		a.Clock, a.HasClock = date.Add(500*time.Millisecond).Sub(start.Add(a.Took/2)), true

@@ -85,7 +85,7 @@ func (c *Client) call(ctx context.Context, op string, p params) (envelope, suppl
 	if err == nil {
 		e, err = decodeAnswer(op, answer)
 	}
-	c.http.Observe(op, observed(op, e, err), answer.Took)
+	c.http.Observe(op, observed(op, e, err), answer)
 	return e, answer, err
 }
 

@@ -107,7 +107,7 @@ func (c *Client) observe(op string, a supplier.Answer, err error) {
 			code = "(other)"
 		}
 	}
-	c.http.Observe(op, code, a.Took)
+	c.http.Observe(op, code, a)
 }
 
 // signature is upper-case hex HMAC-SHA256 over timestamp, request id, access code
