@@ -28,7 +28,7 @@ func TestLostAnswersAreGivenUp(t *testing.T) {
 	srv.Pause()
 	defer srv.Resume()
 	begin := time.Now()
-	if err := s.put(look, fileKey("default", "file"), fileState{State: stateAnnounced}); err == nil {
+	if _, err := s.put(look, fileKey("default", "file"), fileState{State: stateAnnounced}); err == nil {
 		t.Error("a state was written through a paused network")
 	}
 	if took := time.Since(begin); took > 2*bus.PublishTimeout {
