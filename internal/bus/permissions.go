@@ -87,8 +87,9 @@ func Permissions(user string) (Permission, bool) {
 		g.bind(StreamTasks, ConsumerReconcilerTasks)
 		g.publish(SubjectFinding("*"), SubjectEvidence("*", "*"), SubjectTaskEnded("*"), SubjectCDRFile("*"), SubjectDead(StreamTasks))
 		g.get(StreamOrderEvents)
-		g.follow(StreamOrderEvents, StreamWebhooks, StreamCDREvents)
-		g.see(StreamEvidence, StreamFindings, StreamDead)
+		g.get(StreamDead) // what contradicts the ledger
+		g.follow(StreamOrderEvents, StreamWebhooks, StreamCDREvents, StreamDead)
+		g.see(StreamEvidence, StreamFindings)
 		g.write(BucketTasks, BucketFindings, BucketReconPeriods, BucketBudgets)
 		g.publish(SubjectKV(BucketLeases, "reconciler.*"))
 		g.read(BucketLeases, BucketTasks, BucketFindings, BucketReconPeriods, BucketBudgets, BucketOpenOrders, BucketSwitches)

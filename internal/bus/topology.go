@@ -68,6 +68,16 @@ func SubjectTaskEnded(supplier string) string { return "tasks.v1.ended." + suppl
 func SubjectDead(stream string) string        { return "dead.v1." + stream }
 func SubjectAudit(action string) string       { return "audit.v1." + action }
 
+// OrderOf is the order id in the subject of an order's event, "" in another.
+func OrderOf(subject string) string {
+	rest, ok := strings.CutPrefix(subject, "orders.v1.event.")
+	if !ok {
+		return ""
+	}
+	id, _, _ := strings.Cut(rest, ".")
+	return id
+}
+
 // WebhookOf takes a notification's subject apart; ok is false for another subject.
 func WebhookOf(subject string) (supplier, account, event string, ok bool) {
 	tokens := strings.Split(subject, ".")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -19,34 +18,49 @@ import (
 //
 // What an account holds is noted at one run and judged at a later one, once the
 // orders around that moment have settled and records had its turn: what records
-// reports is no gap as well.
+// reports is no gap as well. An order is asked for its price once, when the stretch
+// of time that it lies in is judged.
 type Balance struct {
 	Accounts []Account
 	Ledger   Ledger
 	Book     *Book
 	Metrics  *Metrics
+	Cost     *Cost
 	Settle   time.Duration
 	Days     int // money for fewer days is low
+	// PoolPrices is what a pool's package costs, by type, in the account's
+	// currency: no list of the supplier's tells it.
+	PoolPrices map[string]decimal.Decimal
 	// Records tells how far records is; nil if it is switched off. Turns is how
 	// many of its runs meet every card.
 	Records func(ctx context.Context) (Progress, error)
 	Turns   int
+	// PartSize is as in Records.
+	PartSize uint64
 }
 
 // purse is the job's memory of one account.
 type purse struct {
-	Anchor  *Snapshot `json:"anchor,omitempty"`  // judged up to here
-	Pending *Snapshot `json:"pending,omitempty"` // to be judged
-	Gaps    []stretchOfMoney
+	Anchor  *Snapshot        `json:"anchor,omitempty"`  // judged up to here
+	Pending *Snapshot        `json:"pending,omitempty"` // to be judged
+	Gaps    []stretchOfMoney `json:"gaps,omitempty"`
+	Day     []holding        `json:"day,omitempty"` // the balance over the last day, oldest first
 }
 
-// stretchOfMoney is two snapshots that did not agree.
+// stretchOfMoney is two snapshots that are being judged, or did not agree.
 type stretchOfMoney struct {
 	Opening Snapshot `json:"opening"`
 	Closing Snapshot `json:"closing"`
+	sum     moneySum
 }
 
-// Gaps are judged anew for so long: what explains one may come late.
+// holding is what an account held at one moment.
+type holding struct {
+	At     time.Time       `json:"at"`
+	Amount decimal.Decimal `json:"amount"`
+}
+
+// judgeFor is for how long a gap is judged anew: what explains it may come late.
 const judgeFor = 48 * time.Hour
 
 // Look notes what each account holds and judges what was noted before.
@@ -69,7 +83,7 @@ func (j *Balance) Look(ctx context.Context, run *Run, sitting *Sitting) error {
 		if purses[name] == nil {
 			purses[name] = &purse{}
 		}
-		p := &balancePass{Balance: j, run: run, sitting: sitting, account: a, name: name, purse: purses[name], records: records}
+		p := &balancePass{Balance: j, run: run, sitting: sitting, account: a, name: name, purse: purses[name], records: records, goods: map[string]bool{}}
 		if err := p.look(ctx); err != nil {
 			return fmt.Errorf("account %s: %w", a.Name, err)
 		}
@@ -80,25 +94,25 @@ func (j *Balance) Look(ctx context.Context, run *Run, sitting *Sitting) error {
 
 type balancePass struct {
 	*Balance
-	run       *Run
-	sitting   *Sitting
-	account   Account
-	name      string
-	purse     *purse
-	records   Progress
-	orders    map[string]*spent
-	spentADay decimal.Decimal
-	latest    *Snapshot // the last balance that a reply told
-}
-
-// spent is an order of the account as far as its money is concerned.
-type spent struct {
-	last order.Record
-	paid time.Time // when it was first known to be placed; zero: never
+	run     *Run
+	sitting *Sitting
+	account Account
+	name    string
+	purse   *purse
+	records Progress
+	latest  *Snapshot       // the last balance that a reply told
+	goods   map[string]bool // eSIMs that we bought
 }
 
 func (p *balancePass) look(ctx context.Context) error {
-	if err := p.read(ctx); err != nil {
+	if pending := p.purse.Pending; pending != nil && p.ripe(*pending) {
+		p.purse.Gaps = append(p.purse.Gaps, stretchOfMoney{Opening: *p.purse.Anchor, Closing: *pending})
+		p.purse.Anchor, p.purse.Pending = pending, nil
+	}
+	if err := p.add(ctx); err != nil {
+		return err
+	}
+	if err := p.judge(ctx); err != nil {
 		return err
 	}
 	now, err := p.snapshot(ctx)
@@ -108,18 +122,13 @@ func (p *balancePass) look(ctx context.Context) error {
 	if err := p.low(ctx, *now); err != nil {
 		return err
 	}
-	if p.purse.Anchor == nil || p.purse.Anchor.Balance.Currency != now.Balance.Currency {
+	switch anchor := p.purse.Anchor; {
+	case anchor == nil || anchor.Balance.Currency != now.Balance.Currency:
 		p.purse.Anchor, p.purse.Pending = now, nil
-		return nil
-	}
-	if pending := p.purse.Pending; pending != nil && p.ripe(*pending) {
-		p.purse.Gaps = append(p.purse.Gaps, stretchOfMoney{*p.purse.Anchor, *pending})
-		p.purse.Anchor, p.purse.Pending = pending, nil
-	}
-	if p.purse.Pending == nil && now.From.After(p.purse.Anchor.At) {
+	case p.purse.Pending == nil && now.From.After(anchor.At):
 		p.purse.Pending = now
 	}
-	return p.judge(ctx)
+	return nil
 }
 
 // ripe says whether what happened around a snapshot has settled.
@@ -128,80 +137,6 @@ func (p *balancePass) ripe(s Snapshot) bool {
 		return false
 	}
 	return p.Balance.Records == nil || !p.records.Done.Before(s.At) && p.records.Runs >= s.Runs+int64(p.Turns)
-}
-
-// read gathers the account's orders since the oldest snapshot, and of a day.
-func (p *balancePass) read(ctx context.Context) error {
-	day := p.run.Now.Add(-24 * time.Hour)
-	from := day
-	for _, g := range p.purse.Gaps {
-		from = earlier(from, g.Opening.From)
-	}
-	if p.purse.Anchor != nil {
-		from = earlier(from, p.purse.Anchor.From)
-	}
-	p.orders = map[string]*spent{}
-	err := p.Ledger.Since(ctx, p.account.Supplier, from.Add(-clockSkew), func(r order.Record) error {
-		if r.Account != p.account.Name {
-			return nil
-		}
-		s := p.orders[r.OrderID]
-		if s == nil {
-			s = &spent{}
-			p.orders[r.OrderID] = s
-		}
-		if s.last = r; s.paid.IsZero() && r.Certainty == order.CertainPlaced {
-			s.paid = r.At
-		}
-		if r.Balance != nil && r.LastSentAt != nil && r.Evidence == order.EvidenceReply {
-			p.latest = &Snapshot{From: *r.LastSentAt, At: r.At, Balance: *r.Balance, Order: r.OrderID}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if err := p.price(ctx); err != nil {
-		return err
-	}
-	for _, s := range p.orders {
-		if s.paid.After(day) && s.last.Total != nil {
-			p.spentADay = p.spentADay.Add(s.last.Total.Amount)
-		}
-	}
-	return nil
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
-
-// price fills in what package orders cost where no reply told it.
-func (p *balancePass) price(ctx context.Context) error {
-	if p.account.Packages == nil {
-		return nil
-	}
-	var ids []string
-	for id, s := range p.orders {
-		if s.last.Total == nil && !s.paid.IsZero() && lookupByID(s.last.Product) {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	rows, cost, err := details(ctx, p.account.Packages, ids)
-	p.Metrics.asked(JobBalance, "getOrderPackageDetails", cost)
-	if err != nil {
-		return err
-	}
-	for id, found := range rows {
-		if s := p.orders[id]; s != nil && len(found) > 0 {
-			s.last.Total = found[0].Price
-		}
-	}
-	return nil
 }
 
 // snapshot asks what the account holds, or takes what the last reply said.
@@ -215,27 +150,29 @@ func (p *balancePass) snapshot(ctx context.Context) (*Snapshot, error) {
 	s := Snapshot{From: p.run.Now, Runs: p.records.Runs}
 	began := time.Now()
 	b, err := p.account.Balance.Balance(ctx)
-	p.Metrics.asked(JobBalance, "agent/balance", tally{1, 1})
+	p.Cost.could("agent/balance", 1)
 	if err != nil {
 		return nil, err
 	}
 	s.Balance, s.At = b, s.From.Add(time.Since(began))
-	return &s, nil
+	s.Prices, err = p.pricesNow(ctx)
+	return &s, err
 }
 
-// judge looks at every stretch that did not agree, and at the newest one.
+// judge looks at every stretch that is due or did not agree before.
 func (p *balancePass) judge(ctx context.Context) error {
-	standing, err := p.explained(ctx)
-	if err != nil {
-		return err
-	}
 	var keep []stretchOfMoney
 	for _, g := range p.purse.Gaps {
 		about := p.name + "/gap/" + g.Closing.At.UTC().Format(time.RFC3339)
 		if p.run.Now.Sub(g.Closing.At) > judgeFor {
 			continue // it stands until a person accepts it
 		}
-		gap := Gap(g.Opening, g.Closing, p.movements(standing))
+		gap := g.sum.gap(g.Opening, g.Closing)
+		blind := 0.0
+		if g.sum.open {
+			blind = 1
+		}
+		p.Metrics.blind.WithLabelValues(p.account.Supplier, p.account.Name).Set(blind)
 		if gap.IsZero() {
 			if err := p.sitting.Looked(ctx, about); err != nil {
 				return err
@@ -265,67 +202,54 @@ func (p *balancePass) gap(g stretchOfMoney, gap decimal.Decimal) wire.Finding {
 	return f
 }
 
-// movements is the money of all orders read, and of purchases that are not ours.
-func (p *balancePass) movements(others []Movement) []Movement {
-	out := slices.Clone(others)
-	for _, s := range p.orders {
-		price := s.last.Total
-		if price == nil {
-			price = s.last.SpendReserved // as the price list had it before the call
-		}
-		out = append(out, movementsOf(s.last, s.paid, price)...)
-	}
-	return out
-}
-
-// explained are purchases that records reports: they took money as well.
-func (p *balancePass) explained(ctx context.Context) ([]Movement, error) {
-	entries, err := p.Book.List(ctx, JobRecords)
-	if err != nil {
-		return nil, err
-	}
-	var out []Movement
-	for _, e := range entries {
-		f := e.Finding
-		if f.Amount == nil || f.Supplier+"/"+f.Account != p.name {
-			continue
-		}
-		m := Movement{To: p.run.Now, Low: f.Amount.Amount.Neg(), High: decimal.Zero}
-		switch f.Kind {
-		case KindMissingHere, KindDuplicate:
-		case KindState:
-		case KindPrice, KindRefund:
-			m.High = f.Amount.Amount // it may have been more or less than we know
-		default:
-			continue
-		}
-		out = append(out, m)
-	}
-	return out, nil
-}
-
-// low warns of an account whose money ends soon; a day more than the limit ends
-// the warning, so that it does not come and go.
+// low warns of an account whose money ends soon at the rate of the last day; a day
+// more than the limit ends the warning, so that it does not come and go.
 func (p *balancePass) low(ctx context.Context, now Snapshot) error {
 	about := p.name + "/low"
-	if p.spentADay.Sign() == 0 {
+	p.purse.note(now)
+	p.Metrics.balance.WithLabelValues(p.account.Supplier, p.account.Name, now.Balance.Currency).Set(now.Balance.Amount.InexactFloat64())
+	spent := p.purse.spent()
+	if spent.Sign() == 0 {
 		p.Metrics.daysLeft.DeleteLabelValues(p.account.Supplier, p.account.Name)
 		return p.sitting.Looked(ctx, about)
 	}
-	days := now.Balance.Amount.Div(p.spentADay)
-	p.Metrics.daysLeft.WithLabelValues(p.account.Supplier, p.account.Name).Set(days.InexactFloat64())
-	if p.Days == 0 {
-		return p.sitting.Looked(ctx, about)
-	}
-	left := days.IntPart()
+	left := now.Balance.Amount.Div(spent)
+	p.Metrics.daysLeft.WithLabelValues(p.account.Supplier, p.account.Name).Set(left.InexactFloat64())
 	limit := int64(p.Days)
 	if p.sitting.Stands(about) {
 		limit++
 	}
-	if left >= limit {
+	if p.Days == 0 || left.IntPart() >= limit {
 		return p.sitting.Looked(ctx, about)
 	}
 	return p.sitting.Looked(ctx, about, wire.Finding{Kind: KindBalanceLow, Supplier: p.account.Supplier, Account: p.account.Name,
-		Theirs:   raw(map[string]any{"days_left": left, "currency": now.Balance.Currency}),
-		Evidence: "what was spent in the last 24 hours against the balance"})
+		Theirs:   raw(map[string]any{"days_left": left.IntPart(), "currency": now.Balance.Currency}),
+		Evidence: "the balance, against how much it fell in the last 24 hours"})
+}
+
+// note keeps a balance for a day, and the one before that as its beginning.
+func (p *purse) note(now Snapshot) {
+	if n := len(p.Day); n > 0 && !p.Day[n-1].At.Before(now.At) {
+		return // the last reply's, still
+	}
+	p.Day = append(p.Day, holding{now.At.UTC(), now.Balance.Amount})
+	from := now.At.Add(-24 * time.Hour)
+	for len(p.Day) > 2 && (!p.Day[1].At.After(from) || len(p.Day) > maxHoldings) {
+		p.Day = p.Day[1:]
+	}
+}
+
+// maxHoldings bounds what is kept of a day; runs are an hour apart by default.
+const maxHoldings = 300
+
+// spent is by how much the balance fell over the last day, money that came in
+// between left aside.
+func (p *purse) spent() decimal.Decimal {
+	var sum decimal.Decimal
+	for i := 1; i < len(p.Day); i++ {
+		if fell := p.Day[i-1].Amount.Sub(p.Day[i].Amount); fell.Sign() > 0 {
+			sum = sum.Add(fell)
+		}
+	}
+	return sum
 }

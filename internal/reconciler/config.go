@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shopspring/decimal"
+
 	"github.com/simline/simline/internal/service"
 )
 
@@ -27,6 +29,7 @@ type Config struct {
 	CronBalance       string        `env:"RECON_CRON_BALANCE" desc:"schedule of balance; default @every 1h"`
 	CronNotifications string        `env:"RECON_CRON_NOTIFICATIONS" desc:"schedule of notifications; default @every 1h"`
 	CronCoverage      string        `env:"RECON_CRON_COVERAGE" desc:"schedule of coverage; default @every 30m"`
+	CronConflicts     string        `env:"RECON_CRON_CONFLICTS" desc:"schedule of conflicts; default @every 5m"`
 	Interval          time.Duration `env:"RECON_INTERVAL" desc:"every job without a schedule of its own runs @every this; 1s or more"`
 
 	// Settle is how long an order may take to look the same on both sides. Lower
@@ -49,8 +52,14 @@ type Config struct {
 	LateAfter      time.Duration `env:"CDR_LATE_AFTER" envDefault:"90m" desc:"a CDR window is late when no file covers it so long after its end"`
 	BalanceDays    int           `env:"RECON_BALANCE_DAYS" envDefault:"7" desc:"an account whose money ends in fewer days at the present rate is low; 0 never"`
 
+	// PoolPrices: no list of the supplier's tells what a pool's package costs, so that
+	// the balance cannot be judged while one was bought, unless it is said here.
+	PoolPrices string `env:"RECON_POOL_PRICES" desc:"what pool packages cost in the account's currency, by type: TYPE=12.50,OTHER=3"`
+
 	SupplierTimeout time.Duration `env:"SUPPLIER_TIMEOUT" envDefault:"30s" desc:"bound of one call to a supplier"`
 	LeaseTTL        time.Duration `env:"RECON_LEASE_TTL" envDefault:"30s" desc:"a replica that died leaves its job to another after this"`
+
+	poolPrices map[string]decimal.Decimal
 
 	once string // --once: do what is due of this job and exit
 }
@@ -59,6 +68,7 @@ type Config struct {
 var defaultSchedules = map[string]string{
 	JobUnsettled: "@every 5m", JobRecords: "@every 1h", JobTasks: "@every 1m", JobUsage: "30 5 * * *",
 	JobBalance: "@every 1h", JobNotifications: "@every 1h", JobCoverage: "@every 30m",
+	JobConflicts: "@every 5m",
 }
 
 // Flags adds --once.
@@ -112,6 +122,10 @@ func (c *Config) Validate() error {
 			bad("%s: %w", name, err)
 		}
 	}
+	var err error
+	if c.poolPrices, err = parsePrices(c.PoolPrices); err != nil {
+		bad("RECON_POOL_PRICES: %w", err)
+	}
 	if c.once != "" && !slices.Contains(JobNames, c.once) {
 		bad("--once %q is none of %s", c.once, strings.Join(JobNames, ", "))
 	}
@@ -123,6 +137,7 @@ func (c *Config) Schedule(job string) (s Schedule, ok bool, err error) {
 	spec := map[string]string{
 		JobUnsettled: c.CronUnsettled, JobRecords: c.CronRecords, JobTasks: c.CronTasks, JobUsage: c.CronUsage,
 		JobBalance: c.CronBalance, JobNotifications: c.CronNotifications, JobCoverage: c.CronCoverage,
+		JobConflicts: c.CronConflicts,
 	}[job]
 	switch {
 	case spec == "off":
@@ -137,6 +152,23 @@ func (c *Config) Schedule(job string) (s Schedule, ok bool, err error) {
 		return nil, false, fmt.Errorf("RECON_CRON_%s: %w", strings.ToUpper(job), err)
 	}
 	return s, true, nil
+}
+
+// parsePrices reads "TYPE=12.50,OTHER=3"; amounts are above zero and exact.
+func parsePrices(s string) (map[string]decimal.Decimal, error) {
+	out := map[string]decimal.Decimal{}
+	for entry := range strings.SplitSeq(s, ",") {
+		if entry = strings.TrimSpace(entry); entry == "" {
+			continue
+		}
+		name, amount, ok := strings.Cut(entry, "=")
+		d, err := decimal.NewFromString(amount)
+		if !ok || name == "" || err != nil || d.Sign() <= 0 || d.Exponent() < -6 {
+			return nil, fmt.Errorf("%q is not TYPE=AMOUNT with an amount above 0 and at most 6 digits behind the point", entry)
+		}
+		out[name] = d
+	}
+	return out, nil
 }
 
 // ParseZone reads "+08:00", "UTC" or a name of the zone database.

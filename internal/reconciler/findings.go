@@ -187,6 +187,22 @@ func (b *Book) each(ctx context.Context, job string, do func(Entry, uint64)) err
 	})
 }
 
+// Stands says whether a finding of a job is open or accepted.
+func (b *Book) Stands(ctx context.Context, job, findingID string) (bool, error) {
+	v, err := b.kv.Get(ctx, job+"."+findingID)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read finding %s: %w", findingID, err)
+	}
+	var e Entry
+	if err := json.Unmarshal(v.Value(), &e); err != nil {
+		return false, fmt.Errorf("finding %s: %w", findingID, err)
+	}
+	return e.Finding.Status != statusClosed, nil
+}
+
 // Find returns the finding whose id begins with id, which must be one.
 func (b *Book) Find(ctx context.Context, id string) (Entry, error) {
 	e, _, err := b.find(ctx, id)

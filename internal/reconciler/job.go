@@ -25,6 +25,8 @@ type Job struct {
 	Most time.Duration
 	// Lookback is how far before now the very first run begins.
 	Lookback time.Duration
+	// Cost counts what its passes ask; may be nil.
+	Cost *Cost
 	// Look does the comparing: ask, compare, tell sitting what was looked at.
 	// It may be called again for the same span, from run.Cursor on.
 	Look func(ctx context.Context, run *Run, sitting *Sitting) error
@@ -122,8 +124,19 @@ func (r *Runner) Pass(ctx context.Context, job *Job, due DueFunc) (did bool, err
 	if _, err := r.Periods.Save(ctx, job.Name, progress, revision); err != nil {
 		return false, err
 	}
-	r.Metrics.done(job.Name, run, sitting.Counts(), r.Now(), time.Since(began))
+	took := time.Since(began)
+	r.Metrics.done(job.Name, run, sitting.Counts(), r.Now(), took)
+	calls, least := job.Cost.Take()
+	r.Log.Log(ctx, levelOf(calls), "compared", "job", job.Name, "span", run.Span, "calls", calls, "optimum", least, "open", len(sitting.known), "took", took.Round(time.Millisecond))
 	return true, nil
+}
+
+// levelOf keeps passes that asked nobody out of the log: there is one a minute.
+func levelOf(calls int) slog.Level {
+	if calls == 0 {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
 }
 
 // DueFunc says which span is due, given how far a job is.

@@ -48,7 +48,7 @@ var Kinds = []Kind{
 	{KindRefund, severityWarning, "one side says that it was refunded, the other does not", "compare with the account's balance; claim the refund if it did not arrive"},
 	{KindDuplicate, severityCritical, "bought more than once under one order id", "refund the surplus orders at the supplier"},
 	{KindStuck, severityWarning, "neither settled nor moving for too long", "look at its look-up log; resolve it by hand if the supplier cannot say"},
-	{KindConflict, severityWarning, "the supplier shows another order of its own under our order id than the one we know", "ask the supplier which of its two orders is charged"},
+	{KindConflict, severityWarning, "what the supplier shows or said of an order contradicts what the ledger settled", "ask the supplier which is true and charged; then replay or drop the dead letter, or accept this finding"},
 	{KindUsageMissing, severityWarning, "the supplier counts more bytes than our CDRs", "read the named files again; ask the supplier to send them anew"},
 	{KindUsageSurplus, severityWarning, "our CDRs hold more bytes than the supplier counts", "look for records that were withdrawn or corrected"},
 	{KindTaskStuck, severityWarning, "a tracked task does not end", "ask the supplier about the task"},
@@ -69,12 +69,14 @@ const (
 	JobBalance       = "balance"
 	JobNotifications = "notifications"
 	JobCoverage      = "coverage"
+	JobConflicts     = "conflicts"
 )
 
 // JobNames lists the jobs.
-var JobNames = []string{JobUnsettled, JobRecords, JobTasks, JobUsage, JobBalance, JobNotifications, JobCoverage}
+var JobNames = []string{JobUnsettled, JobRecords, JobTasks, JobUsage, JobBalance, JobNotifications, JobCoverage, JobConflicts}
 
-// kindsOf says which job reports a kind; no kind has two.
+// kindsOf says which job reports a kind. Evidence conflicts in what lists show, which
+// records reports, and in what orderer was told and set aside: conflicts.
 var kindsOf = map[string][]string{
 	JobUnsettled:     {KindStuck},
 	JobRecords:       {KindMissingThere, KindMissingHere, KindState, KindPrice, KindCurrency, KindPackage, KindRefund, KindDuplicate, KindConflict},
@@ -83,6 +85,7 @@ var kindsOf = map[string][]string{
 	JobBalance:       {KindBalanceGap, KindBalanceLow},
 	JobNotifications: {KindNotification},
 	JobCoverage:      {KindWindowMissing, KindWindowLate},
+	JobConflicts:     {KindConflict},
 }
 
 // KindOf finds a kind by name.

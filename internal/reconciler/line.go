@@ -64,6 +64,7 @@ type view struct {
 	PackageCode     string       `json:"package_code,omitempty"`
 	Price           *order.Money `json:"price,omitempty"`
 	MaxTotal        *order.Money `json:"max_total,omitempty"`
+	CreatedAt       *time.Time   `json:"created_at,omitempty"` // of a line of theirs
 }
 
 func (l Line) view() view {

@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +27,11 @@ type Metrics struct {
 	rows     *prometheus.CounterVec
 	ended    *prometheus.CounterVec
 	zone     *prometheus.GaugeVec
+	balance  *prometheus.GaugeVec
+	blind    *prometheus.GaugeVec
+
+	mu       sync.Mutex
+	standing map[string]map[string]int // open findings by kind, then by job
 }
 
 // NewMetrics registers the metrics with reg.
@@ -42,6 +48,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800}}, labels)
 	}
 	return &Metrics{
+		standing: map[string]map[string]int{},
 		passes:   counter("passes_total", "Spans done.", "job"),
 		failures: counter("failures_total", "Passes that failed and were tried again; why is error or panic.", "job", "why"),
 		seconds:  histogram("pass_seconds", "Time that a span of the job took.", "job"),
@@ -52,11 +59,13 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		open:     gauge("findings_open", "Findings that are open, without the accepted ones.", "kind"),
 		changes:  counter("finding_changes_total", "Findings opened, updated, accepted or closed.", "kind", "status"),
 		evidence: counter("evidence_total", "Evidence handed to orderer.", "supplier", "certainty"),
-		calls:    counter("calls_total", "Calls made to suppliers.", "job", "endpoint"),
+		calls:    counter("calls_total", "Calls made to suppliers, those made again included.", "job", "endpoint"),
 		optimum:  counter("calls_optimum_total", "The least calls that could have answered.", "job", "endpoint"),
 		rows:     counter("rows_total", "Rows of the suppliers' lists compared.", "job"),
 		ended:    counter("tasks_ended_total", "Tracked tasks that ended.", "supplier", "status"),
 		zone:     gauge("zone_offset_seconds", "How far the supplier's dates are ahead of the zone that we take them to be in, by known orders.", "supplier", "account"),
+		balance:  gauge("balance", "What the account holds, in its currency.", "supplier", "account", "currency"),
+		blind:    gauge("balance_blind", "1 if the stretch judged last holds orders whose price nobody tells, so that missing money would not show.", "supplier", "account"),
 	}
 }
 
@@ -65,8 +74,18 @@ func (m *Metrics) done(job string, run *Run, open map[string]int, now time.Time,
 	m.passes.WithLabelValues(job).Inc()
 	m.doneAt.WithLabelValues(job).Set(float64(now.Unix()))
 	m.covered.WithLabelValues(job).Set(float64(run.To.Unix()))
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, kind := range kindsOf[job] {
-		m.open.WithLabelValues(kind).Set(float64(open[kind]))
+		if m.standing[kind] == nil {
+			m.standing[kind] = map[string]int{}
+		}
+		m.standing[kind][job] = open[kind]
+		n := 0
+		for _, of := range m.standing[kind] {
+			n += of
+		}
+		m.open.WithLabelValues(kind).Set(float64(n))
 	}
 }
 
@@ -85,10 +104,4 @@ func (m *Metrics) answered(supplier string) func(op, code string, took time.Dura
 	return func(op, code string, took time.Duration) {
 		m.answers.WithLabelValues(supplier, op, code).Observe(took.Seconds())
 	}
-}
-
-// asked counts calls made and the least that would have done.
-func (m *Metrics) asked(job, endpoint string, cost tally) {
-	m.calls.WithLabelValues(job, endpoint).Add(float64(cost.calls))
-	m.optimum.WithLabelValues(job, endpoint).Add(float64(cost.optimum))
 }

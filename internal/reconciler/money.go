@@ -18,6 +18,8 @@ type Snapshot struct {
 	Order string `json:"order,omitempty"`
 	// Runs of records when it was taken: it is judged once records had its turn.
 	Runs int64 `json:"runs,omitempty"`
+	// Prices is what the eSIMs that we buy cost at that moment, by code.
+	Prices map[string]order.Money `json:"prices,omitempty"`
 }
 
 // Movement is money that an account paid (below zero) or got back, as far as is
@@ -33,44 +35,51 @@ type Movement struct {
 // clockSkew is how far the clocks of two of our machines may differ.
 const clockSkew = 2 * time.Second
 
-// Gap is how far closing lies outside of what opening and the movements allow:
-// zero if they explain it, below zero for money that is gone unexplained.
-//
-// A movement that certainly lies between the two snapshots counts whole, one that
-// may lie there may count, so many orders at the edges widen what is allowed and
-// never make a gap of their own.
-func Gap(opening, closing Snapshot, movements []Movement) decimal.Decimal {
-	low, high := opening.Balance.Amount, opening.Balance.Amount
-	open := false
-	for _, m := range movements {
-		from, to := m.From.Add(-clockSkew), m.To.Add(clockSkew)
-		after := m.Order != "" && m.Order == closing.Order || from.After(opening.At)
-		before := m.Order != "" && m.Order == closing.Order || to.Before(closing.From)
-		switch {
-		case m.Order != "" && m.Order == opening.Order && m.High.Sign() <= 0:
-			continue // paid before the opening was told
-		case to.Before(opening.From) || from.After(closing.At):
-			continue
-		case after && before:
-			low, high = low.Add(m.Low), high.Add(m.High)
-		default: // at an edge: it may have been before or after
-			low, high = low.Add(decimal.Min(m.Low, decimal.Zero)), high.Add(decimal.Max(m.High, decimal.Zero))
-		}
-		open = open || m.Open
+// moneySum is what the movements within two snapshots add up to, as far as is
+// known. Movements are added in any order, each once.
+type moneySum struct {
+	low, high decimal.Decimal
+	open      bool
+}
+
+// add takes one movement in. One that certainly lies between the two snapshots
+// counts whole, one that may lie there may count, so many orders at the edges widen
+// what is allowed and never make a gap of their own.
+func (s *moneySum) add(opening, closing Snapshot, m Movement) {
+	from, to := m.From.Add(-clockSkew), m.To.Add(clockSkew)
+	told := m.Order != "" && m.Order == closing.Order
+	after, before := told || from.After(opening.At), told || to.Before(closing.From)
+	switch {
+	case m.Order != "" && m.Order == opening.Order && m.High.Sign() <= 0:
+		return // paid before the opening was told
+	case to.Before(opening.From) || from.After(closing.At):
+		return
+	case after && before:
+		s.low, s.high = s.low.Add(m.Low), s.high.Add(m.High)
+	default: // at an edge: it may have been before or after
+		s.low, s.high = s.low.Add(decimal.Min(m.Low, decimal.Zero)), s.high.Add(decimal.Max(m.High, decimal.Zero))
 	}
+	s.open = s.open || m.Open
+}
+
+// gap is how far closing lies outside of what opening and the movements allow:
+// zero if they explain it, below zero for money that is gone unexplained.
+func (s moneySum) gap(opening, closing Snapshot) decimal.Decimal {
+	low, high := opening.Balance.Amount.Add(s.low), opening.Balance.Amount.Add(s.high)
 	c := closing.Balance.Amount
 	switch {
 	case c.GreaterThan(high):
 		return c.Sub(high)
-	case c.LessThan(low) && !open:
+	case c.LessThan(low) && !s.open:
 		return c.Sub(low)
 	}
 	return decimal.Zero
 }
 
 // movementsOf is what one order did to its account, given all we know of it. paid
-// is when it was first known to be placed; price is nil if nobody told it.
-func movementsOf(r order.Record, paid time.Time, price *order.Money) []Movement {
+// is when it was first known to be placed; price is nil if nobody told it, and most
+// not nil if it may have been up to that.
+func movementsOf(r order.Record, paid time.Time, price, most *order.Money) []Movement {
 	if r.FirstSentAt == nil {
 		return nil
 	}
@@ -78,6 +87,9 @@ func movementsOf(r order.Record, paid time.Time, price *order.Money) []Movement 
 	buy := Movement{Order: r.OrderID, From: sent, To: paid}
 	if price != nil {
 		buy.Low, buy.High = price.Amount.Neg(), price.Amount.Neg()
+		if most != nil {
+			buy.Low = most.Amount.Neg()
+		}
 	} else {
 		buy.Open = true
 	}

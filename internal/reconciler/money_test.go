@@ -47,7 +47,11 @@ func TestGap(t *testing.T) {
 		"within the skew of the clock": {snap(60, "100"), []Movement{{Order: "a", From: at(60).Add(-time.Second), To: at(60).Add(-time.Second), Low: decimal.New(-1, 0), High: decimal.New(-1, 0)}}, "0"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := Gap(opening, c.closing, c.movements); got.String() != c.want {
+			var sum moneySum
+			for _, m := range c.movements {
+				sum.add(opening, c.closing, m)
+			}
+			if got := sum.gap(opening, c.closing); got.String() != c.want {
 				t.Errorf("gap %s, want %s", got, c.want)
 			}
 		})

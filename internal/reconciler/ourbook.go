@@ -40,7 +40,8 @@ func objectOf(r order.Record) (object, bool) {
 // piece at a time.
 type part struct{ number, of int }
 
-func (p part) has(o object) bool { return p.of == 1 || slot(o.key, p.of) == p.number }
+func (p part) has(o object) bool      { return p.hasKey(o.key) }
+func (p part) hasKey(key string) bool { return p.of == 1 || slot(key, p.of) == p.number }
 
 // ourBook is the ledger's orders of one account that changed lately, by object.
 type ourBook struct {
@@ -148,7 +149,7 @@ func readNotices(ctx context.Context, b *bus.Bus, account Account, since time.Ti
 	if account.Supplier != order.EIOTCLUB {
 		return nil
 	}
-	return readSince(ctx, b.JS, bus.StreamWebhooks, since, func(msg jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	return readSince(ctx, b.JS, bus.StreamWebhooks, startAt(since), func(msg jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		env, err := wire.ParseEnvelope(msg.Data())
 		if err != nil {
 			return fmt.Errorf("notification on %s: %w", msg.Subject(), err)

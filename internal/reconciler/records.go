@@ -1,7 +1,6 @@
 package reconciler
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +26,7 @@ type Records struct {
 	Ledger   Ledger
 	Witness  *Witness
 	Metrics  *Metrics
+	Cost     *Cost
 	Log      *slog.Logger
 	Settle   time.Duration
 	Lookback time.Duration
@@ -105,7 +105,7 @@ func (p *recordsPass) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	parts := 1 + int(events/cmp.Or(p.PartSize, 200_000))
+	parts := partsOf(events, p.PartSize)
 	for number := range parts {
 		if err := p.compare(ctx, part{number, parts}); err != nil {
 			return err
@@ -248,17 +248,15 @@ func (p *recordsPass) about(rest string) string {
 	return p.account.Supplier + "/" + p.account.Name + "/" + rest
 }
 
+func (p *recordsPass) aboutOf(obj object, id string) string { return aboutOf(p.about(""), obj, id) }
+
 // aboutOf names one order. Orders of cloud eSIMs and pools are found again only
 // through their object, so it stands in the name.
-func (p *recordsPass) aboutOf(obj object, id string) string {
+func aboutOf(account string, obj object, id string) string {
 	if lookupByID(obj.product) {
-		return p.about(obj.product + "/" + id)
+		return account + obj.product + "/" + id
 	}
-	return p.about(obj.product + "/" + obj.key + "/" + id)
-}
-
-func (p *recordsPass) asked(endpoint string, cost tally) {
-	p.Metrics.asked(JobRecords, endpoint, cost)
+	return account + obj.product + "/" + obj.key + "/" + id
 }
 
 // raw is v as JSON, for what marshals always.

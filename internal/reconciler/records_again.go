@@ -19,8 +19,8 @@ func (p *recordsPass) verify(ctx context.Context) error {
 	for i, l := range missing {
 		ids[i] = l.ID
 	}
-	found, cost, err := details(ctx, p.account.Packages, ids)
-	p.asked("getOrderPackageDetails", cost)
+	found, least, err := details(ctx, p.account.Packages, ids)
+	p.Cost.could("getOrderPackageDetails", least)
 	if err != nil {
 		return err
 	}
@@ -77,8 +77,8 @@ func (p *recordsPass) again(ctx context.Context) error {
 		}
 	}
 	slices.Sort(ids)
-	found, cost, err := details(ctx, p.account.Packages, ids)
-	p.asked("getOrderPackageDetails", cost)
+	found, least, err := details(ctx, p.account.Packages, ids)
+	p.Cost.could("getOrderPackageDetails", least)
 	if err != nil {
 		return err
 	}

@@ -51,8 +51,8 @@ func (p *recordsPass) object(ctx context.Context, obj object, since time.Time, a
 				p.missing = append(p.missing, *ds[0].Ours)
 				continue
 			case lookupByID(obj.product): // not on this card, perhaps on another
-				found, cost, err := details(ctx, p.account.Packages, []string{id})
-				p.asked("getOrderPackageDetails", cost)
+				found, least, err := details(ctx, p.account.Packages, []string{id})
+				p.Cost.could("getOrderPackageDetails", least)
 				if err != nil {
 					return err
 				}
@@ -130,15 +130,15 @@ func (p *recordsPass) list(ctx context.Context, obj object, since time.Time) ([]
 	var all []Line
 	switch obj.product {
 	case order.ProductPackage:
-		rows, cost, err := records(ctx, p.account.Packages, obj.key, since)
-		p.asked("packageOrderRecord", cost)
+		rows, least, err := records(ctx, p.account.Packages, obj.key, since)
+		p.Cost.could("packageOrderRecord", least)
 		if err != nil {
 			return nil, err
 		}
 		all = theirLines(rows)
 	case order.ProductCloudESIMPackage:
-		rows, cost, err := cloudRecords(ctx, p.account.Clouds, obj.key, since)
-		p.asked("cloudesim/pkg/record/list", cost)
+		rows, least, err := cloudRecords(ctx, p.account.Clouds, obj.key, since)
+		p.Cost.could("cloudesim/pkg/record/list", least)
 		if err != nil {
 			return nil, err
 		}
@@ -149,8 +149,8 @@ func (p *recordsPass) list(ctx context.Context, obj object, since time.Time) ([]
 			}
 		}
 	case order.ProductPoolPackage:
-		rows, cost, err := poolRecords(ctx, p.account.Pools, obj.key, since)
-		p.asked("pool/record/list", cost)
+		rows, least, err := poolRecords(ctx, p.account.Pools, obj.key, since)
+		p.Cost.could("pool/record/list", least)
 		if err != nil {
 			return nil, err
 		}

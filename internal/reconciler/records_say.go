@@ -57,7 +57,11 @@ func (p *recordsPass) finding(obj object, d Difference) wire.Finding {
 	}
 	views := make([]view, 0, len(d.Theirs))
 	for _, t := range d.Theirs {
-		views = append(views, t.view())
+		v := t.view()
+		if !t.Born.IsZero() {
+			v.CreatedAt = &t.Born
+		}
+		views = append(views, v)
 		if t.TheirID != "" {
 			f.SupplierOrderID = t.TheirID
 		}

@@ -18,7 +18,7 @@ const readBatch = 1000
 
 // countSince is how many messages readSince would hand over now.
 func countSince(ctx context.Context, js jetstream.JetStream, stream string, from time.Time, filters ...string) (uint64, error) {
-	c, drop, err := windowConsumer(ctx, js, stream, from, filters)
+	c, drop, err := windowConsumer(ctx, js, stream, startAt(from), filters)
 	if err != nil {
 		return 0, err
 	}
@@ -26,13 +26,27 @@ func countSince(ctx context.Context, js jetstream.JetStream, stream string, from
 	return c.CachedInfo().NumPending, nil
 }
 
+// start is where reading a stream begins.
+type start func(*jetstream.ConsumerConfig)
+
+func startAt(t time.Time) start {
+	return func(c *jetstream.ConsumerConfig) {
+		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &t
+	}
+}
+
+func startFrom(sequence uint64) start {
+	return func(c *jetstream.ConsumerConfig) {
+		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, max(sequence, 1)
+	}
+}
+
 // windowConsumer makes a consumer that begins at from, and what removes it.
-func windowConsumer(ctx context.Context, js jetstream.JetStream, stream string, from time.Time, filters []string) (jetstream.Consumer, func(), error) {
-	c, err := js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from, AckPolicy: jetstream.AckNonePolicy,
-		FilterSubjects: filters, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
-		Description: "reconciler reads a window",
-	})
+func windowConsumer(ctx context.Context, js jetstream.JetStream, stream string, from start, filters []string) (jetstream.Consumer, func(), error) {
+	cfg := jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, FilterSubjects: filters, MemoryStorage: true, Replicas: 1,
+		InactiveThreshold: time.Minute, Description: "reconciler reads a window"}
+	from(&cfg)
+	c, err := js.CreateConsumer(ctx, stream, cfg)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read %s: %w", stream, err)
 	}
@@ -43,9 +57,9 @@ func windowConsumer(ctx context.Context, js jetstream.JetStream, stream string, 
 	}, nil
 }
 
-// readSince hands every message of a stream that was stored at from or later,
-// up to what is stored now, to do, in order and without a gap.
-func readSince(ctx context.Context, js jetstream.JetStream, stream string, from time.Time, do func(jetstream.Msg, *jetstream.MsgMetadata) error, filters ...string) error {
+// readSince hands every message of a stream from some point on, up to what is
+// stored now, to do, in order and without a gap.
+func readSince(ctx context.Context, js jetstream.JetStream, stream string, from start, do func(jetstream.Msg, *jetstream.MsgMetadata) error, filters ...string) error {
 	s, err := js.Stream(ctx, stream)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", stream, err)
@@ -100,7 +114,16 @@ type Ledger struct{ bus *bus.Bus }
 
 // Since hands every event of a supplier's orders from then on to do.
 func (l Ledger) Since(ctx context.Context, supplier string, from time.Time, do func(order.Record) error) error {
-	return readSince(ctx, l.bus.JS, bus.StreamOrderEvents, from, func(msg jetstream.Msg, _ *jetstream.MsgMetadata) error {
+	return l.SinceOf(ctx, supplier, from, func(string) bool { return true }, do)
+}
+
+// SinceOf is Since for those orders whose id keep wants; what the others' events
+// hold is not even read.
+func (l Ledger) SinceOf(ctx context.Context, supplier string, from time.Time, keep func(orderID string) bool, do func(order.Record) error) error {
+	return readSince(ctx, l.bus.JS, bus.StreamOrderEvents, startAt(from), func(msg jetstream.Msg, _ *jetstream.MsgMetadata) error {
+		if !keep(bus.OrderOf(msg.Subject())) {
+			return nil
+		}
 		r, _, err := wire.DecodeOrderEvent(msg.Data())
 		if err != nil {
 			return fmt.Errorf("order event on %s: %w", msg.Subject(), err)

@@ -27,6 +27,7 @@ type Tasks struct {
 	KV         jetstream.KeyValue // the bucket tasks
 	Bus        Publisher
 	Metrics    *Metrics
+	Cost       *Cost
 	StuckAfter time.Duration
 	Now        func() time.Time
 }
@@ -171,6 +172,9 @@ func (p *tasksPass) ask(ctx context.Context, a Account, batch []entry) error {
 			ids = append(ids, e.Task.TaskID)
 		}
 	}
+	if len(ids) > 0 {
+		p.Cost.could("task/query", 1)
+	}
 	status := map[string]eiotclub.Task{}
 	if err := p.query(ctx, a, ids, status); err != nil {
 		return err
@@ -192,7 +196,6 @@ func (p *tasksPass) query(ctx context.Context, a Account, ids []string, status m
 		return nil
 	}
 	tasks, err := a.Tasks.Tasks(ctx, ids)
-	p.Metrics.asked(JobTasks, "task/query", tally{1, 1})
 	var e *supplier.Error
 	if errors.As(err, &e) && e.Kind == supplier.Refused {
 		if len(ids) == 1 {

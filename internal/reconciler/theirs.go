@@ -22,6 +22,7 @@ type Account struct {
 	Tasks    TaskReader
 	Usage    UsageReader
 	Balance  BalanceReader
+	Prices   PriceReader
 }
 
 // PackageLists are the lists of package orders on SIMs.
@@ -61,9 +62,10 @@ type BalanceReader interface {
 	Balance(ctx context.Context) (order.Money, error)
 }
 
-// tally is what a question cost: the calls made, and the least that could have
-// answered it (full batches, each state asked once).
-type tally struct{ calls, optimum int }
+// PriceReader reads what the supplier's eSIMs cost now.
+type PriceReader interface {
+	Goods(ctx context.Context) ([]eiotclub.Offer, error)
+}
 
 // full is how many batches of size hold n.
 func full(n, size int) int { return (n + size - 1) / size }
@@ -96,9 +98,9 @@ func TheirLine(o eiotclub.Order) Line {
 // details finds package orders by our ids, each in at most one of the states, and
 // returns every row of each.
 //
-// The states are asked in the order of a package's life, each time only for what
+// least is how few calls could have told that. The states are asked in the order of a package's life, each time only for what
 // was not found yet: a package that moves on meanwhile is met in the later state.
-func details(ctx context.Context, lists PackageLists, ids []string) (found map[string][]eiotclub.Order, cost tally, err error) {
+func details(ctx context.Context, lists PackageLists, ids []string) (found map[string][]eiotclub.Order, least int, err error) {
 	found = map[string][]eiotclub.Order{}
 	for _, state := range eiotclub.PackageStates {
 		var asked []string
@@ -107,34 +109,32 @@ func details(ctx context.Context, lists PackageLists, ids []string) (found map[s
 				asked = append(asked, id)
 			}
 		}
-		cost.optimum += full(len(asked), eiotclub.MaxDetailIDs)
+		least += full(len(asked), eiotclub.MaxDetailIDs)
 		for lo := 0; lo < len(asked); lo += eiotclub.MaxDetailIDs {
-			rows, calls, err := detailsOf(ctx, lists, asked[lo:min(lo+eiotclub.MaxDetailIDs, len(asked))], state)
-			cost.calls += calls
+			rows, err := detailsOf(ctx, lists, asked[lo:min(lo+eiotclub.MaxDetailIDs, len(asked))], state)
 			if err != nil {
-				return nil, cost, err
+				return nil, least, err
 			}
 			for _, r := range rows {
 				found[r.OutTradeNo] = append(found[r.OutTradeNo], r)
 			}
 		}
 	}
-	return found, cost, nil
+	return found, least, nil
 }
 
 // detailsOf reads all pages of at most MaxDetailIDs ids in one state. A full page
 // that shows each id once is taken as all there is: only a second purchase under
 // one id could follow, and that is for the card's own records to show.
-func detailsOf(ctx context.Context, lists PackageLists, ids []string, state int) (rows []eiotclub.Order, calls int, err error) {
+func detailsOf(ctx context.Context, lists PackageLists, ids []string, state int) (rows []eiotclub.Order, err error) {
 	for page := 1; ; page++ {
 		got, err := lists.OrderDetails(ctx, ids, state, page, eiotclub.MaxDetailPage)
-		calls++
 		if err != nil {
-			return nil, calls, err
+			return nil, err
 		}
 		rows = append(rows, got...)
 		if len(got) < eiotclub.MaxDetailPage || page == 1 && oneEach(got, ids) {
-			return rows, calls, nil
+			return rows, nil
 		}
 	}
 }
@@ -151,14 +151,14 @@ func oneEach(rows []eiotclub.Order, ids []string) bool {
 }
 
 // records reads all of a card's package orders that changed since from.
-func records(ctx context.Context, lists PackageLists, iccid string, from time.Time) ([]eiotclub.Order, tally, error) {
+func records(ctx context.Context, lists PackageLists, iccid string, from time.Time) (rows []eiotclub.Order, least int, err error) {
 	return allPages(eiotclub.MaxPackagePage, func(page, size int) ([]eiotclub.Order, int, error) {
 		return lists.PackageRecords(ctx, iccid, eiotclub.RecordFilter{UpdatedFrom: from, Page: page, PageSize: size})
 	})
 }
 
 // cloudRecords is the same for a cloud eSIM.
-func cloudRecords(ctx context.Context, lists CloudLists, eid string, from time.Time) ([]eiotclub.Order, tally, error) {
+func cloudRecords(ctx context.Context, lists CloudLists, eid string, from time.Time) (rows []eiotclub.Order, least int, err error) {
 	return allPages(eiotclub.MaxCloudPage, func(page, size int) ([]eiotclub.Order, int, error) {
 		return lists.CloudRecords(ctx, eid, eiotclub.RecordFilter{UpdatedFrom: from, Page: page, PageSize: size})
 	})
@@ -166,7 +166,7 @@ func cloudRecords(ctx context.Context, lists CloudLists, eid string, from time.T
 
 // poolRecords reads a pool's packages bought since from. Its list has no total: a
 // short page is the last.
-func poolRecords(ctx context.Context, lists PoolLists, pool string, from time.Time) ([]eiotclub.PoolOrder, tally, error) {
+func poolRecords(ctx context.Context, lists PoolLists, pool string, from time.Time) (rows []eiotclub.PoolOrder, least int, err error) {
 	seen := 0
 	return allPages(eiotclub.MaxPoolPage, func(page, size int) ([]eiotclub.PoolOrder, int, error) {
 		got, err := lists.PoolRecords(ctx, pool, eiotclub.PoolFilter{CreatedFrom: from, Page: page, PageSize: size})
@@ -179,17 +179,15 @@ func poolRecords(ctx context.Context, lists PoolLists, pool string, from time.Ti
 }
 
 // allPages reads pages from 1 until their total is reached, or an empty one.
-func allPages[T any](size int, read func(page, size int) ([]T, int, error)) (rows []T, cost tally, err error) {
+func allPages[T any](size int, read func(page, size int) ([]T, int, error)) (rows []T, least int, err error) {
 	for page := 1; ; page++ {
 		got, total, err := read(page, size)
-		cost.calls++
 		if err != nil {
-			return nil, cost, err
+			return nil, 0, err
 		}
 		rows = append(rows, got...)
 		if len(got) == 0 || len(rows) >= total {
-			cost.optimum = max(1, full(len(rows), size))
-			return rows, cost, nil
+			return rows, max(1, full(len(rows), size)), nil
 		}
 	}
 }

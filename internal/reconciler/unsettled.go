@@ -26,6 +26,7 @@ type Unsettled struct {
 	Ledger     Ledger
 	Witness    *Witness
 	Metrics    *Metrics
+	Cost       *Cost
 	Settle     time.Duration
 	StuckAfter time.Duration
 }
@@ -161,8 +162,8 @@ func (p *unsettledPass) send(ctx context.Context, a *asking, stage int) error {
 	for i, r := range batch {
 		ids[i] = r.OrderID
 	}
-	rows, calls, err := detailsOf(ctx, a.account.Packages, ids, eiotclub.PackageStates[stage])
-	p.asked("getOrderPackageDetails", tally{calls, 1})
+	rows, err := detailsOf(ctx, a.account.Packages, ids, eiotclub.PackageStates[stage])
+	p.Cost.could("getOrderPackageDetails", 1)
 	if err != nil {
 		p.fail(a.account, err)
 		return ctx.Err()
@@ -210,7 +211,7 @@ func (p *unsettledPass) lookUp(ctx context.Context, a Account, r order.Record) e
 	if errors.Is(err, supplier.ErrNoLookup) {
 		return nil // no question leads to it; it is reported as stuck in time
 	}
-	p.asked("look-up of one "+r.Product, tally{1, 1})
+	p.Cost.could(lookOf(r.Product), 1)
 	if err != nil {
 		if kind := supplier.AsError("", err).Kind; kind == supplier.Busy || kind == supplier.Setup {
 			p.fail(a, err)
@@ -272,8 +273,4 @@ func (p *unsettledPass) stuck(ctx context.Context, r order.Record) error {
 			AcceptedAt time.Time       `json:"accepted_at"`
 		}{r.State, r.Certainty, r.WaitingFor, code, r.AcceptedAt.UTC()}),
 		Evidence: "the ledger's index of open orders"})
-}
-
-func (p *unsettledPass) asked(endpoint string, cost tally) {
-	p.Metrics.asked(JobUnsettled, endpoint, cost)
 }

@@ -20,6 +20,7 @@ type Usage struct {
 	Accounts  []Account
 	Books     UsageBooks
 	Metrics   *Metrics
+	Cost      *Cost
 	Zone      *time.Location // of the supplier's days
 	Tolerance int64          // bytes by which a card's sums may differ
 }
@@ -177,7 +178,7 @@ func (p *usagePass) batch(ctx context.Context, s stretch, cards []string, ours m
 		return nil
 	}
 	theirs, err := p.ask(ctx, cards, s)
-	p.Metrics.asked(JobUsage, "cdr/traffic/query", tally{1, 1})
+	p.Cost.could("cdr/traffic/query", 1)
 	if err != nil {
 		return err
 	}

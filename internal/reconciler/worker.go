@@ -3,6 +3,7 @@ package reconciler
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/simline/simline/internal/bus"
@@ -47,16 +49,20 @@ const askTries = 4
 
 // Worker runs the jobs.
 type Worker struct {
-	cfg     Config
-	bus     *bus.Bus
-	log     *slog.Logger
-	work    context.Context
-	runner  *Runner
-	book    *Book
-	witness *Witness
-	jobs    map[string]*Job
-	tasks   *Tasks
-	books   *warehouse.DB // nil without ClickHouse
+	cfg      Config
+	bus      *bus.Bus
+	log      *slog.Logger
+	work     context.Context
+	metrics  *Metrics
+	accounts []Account
+	budgets  jetstream.KeyValue
+	askAgain time.Duration
+	runner   *Runner
+	book     *Book
+	witness  *Witness
+	jobs     map[string]*Job
+	tasks    *Tasks
+	books    *warehouse.DB // nil without ClickHouse
 }
 
 // New binds to the buckets and makes the jobs that are switched on.
@@ -64,7 +70,7 @@ func New(ctx context.Context, cfg Config, d Deps) (*Worker, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	if err := d.Bus.Need(ctx, bus.StreamOrderEvents, bus.StreamEvidence, bus.StreamWebhooks, bus.StreamFindings, bus.StreamTasks+"/"+bus.ConsumerReconcilerTasks,
+	if err := d.Bus.Need(ctx, bus.StreamOrderEvents, bus.StreamEvidence, bus.StreamWebhooks, bus.StreamFindings, bus.StreamDead, bus.StreamTasks+"/"+bus.ConsumerReconcilerTasks,
 		"kv/"+bus.BucketOpenOrders, "kv/"+bus.BucketLeases, "kv/"+bus.BucketTasks, "kv/"+bus.BucketBudgets, "kv/"+bus.BucketFindings, "kv/"+bus.BucketReconPeriods); err != nil {
 		return nil, err
 	}
@@ -80,13 +86,6 @@ func New(ctx context.Context, cfg Config, d Deps) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", bus.BucketBudgets, err)
 	}
-	accounts = slices.Clone(accounts)
-	for i, a := range accounts {
-		if rules, ok := esimfly.Rules(order.ProductESIM); ok && a.Supplier == order.ESIMFly && a.Statuses != nil {
-			accounts[i].Statuses = frugal{a.Statuses, &Budget{KV: budgets, Key: BudgetKey(a.Supplier, a.Name), Limit: rules.RateLimit, Window: rules.RateWindow, Now: d.Now}}
-		}
-		accounts[i] = patient(accounts[i], patience{askTries, cmp.Or(d.AskAgain, 500*time.Millisecond)})
-	}
 	periods, err := openPeriods(ctx, d.Bus)
 	if err != nil {
 		return nil, err
@@ -100,9 +99,10 @@ func New(ctx context.Context, cfg Config, d Deps) (*Worker, error) {
 		return nil, fmt.Errorf("bucket %s: %w", bus.BucketTasks, err)
 	}
 	host, _ := os.Hostname() // only for a person who reads the lease
-	w := &Worker{cfg: cfg, bus: d.Bus, log: d.Log, work: d.Work, book: book, jobs: map[string]*Job{},
-		witness: &Witness{bus: d.Bus, metrics: metrics},
-		tasks:   &Tasks{Accounts: accounts, KV: followed, Bus: d.Bus, Metrics: metrics, StuckAfter: cfg.StuckAfter, Now: d.Now}}
+	w := &Worker{cfg: cfg, bus: d.Bus, log: d.Log, work: d.Work, metrics: metrics, accounts: accounts, budgets: budgets,
+		askAgain: cmp.Or(d.AskAgain, 500*time.Millisecond), book: book, jobs: map[string]*Job{}, witness: &Witness{bus: d.Bus, metrics: metrics}}
+	ask, cost := w.asks(JobTasks)
+	w.tasks = &Tasks{Accounts: ask, KV: followed, Bus: d.Bus, Metrics: metrics, Cost: cost, StuckAfter: cfg.StuckAfter, Now: d.Now}
 	if cfg.ClickHouseDSN != "" {
 		if w.books, err = warehouse.Open(cfg.ClickHouseDSN); err != nil {
 			return nil, err
@@ -113,51 +113,85 @@ func New(ctx context.Context, cfg Config, d Deps) (*Worker, error) {
 		Locks: leases{bus: d.Bus, owner: host + "/" + uuid.NewString(), ttl: cfg.LeaseTTL},
 		Sees:  func(job string) SeeFunc { return func(f wire.Finding) { w.sees(job, f) } },
 	}
-	return w, w.addJobs(accounts, metrics)
+	return w, w.addJobs()
+}
+
+// asks is the accounts as one job asks them, within the budgets that all workers
+// share, and what it counts.
+func (w *Worker) asks(job string) ([]Account, *Cost) {
+	cost := &Cost{job: job, metrics: w.metrics}
+	out := make([]Account, len(w.accounts))
+	for i, a := range w.accounts {
+		// The machine's clock: a supplier's limits are of real time.
+		budget := &Budget{KV: w.budgets, Key: BudgetKey(a.Supplier, a.Name), Now: time.Now}
+		if rules, ok := esimfly.Rules(order.ProductESIM); ok && a.Supplier == order.ESIMFly {
+			budget.Limit, budget.Window = rules.RateLimit, rules.RateWindow
+		}
+		out[i] = asked(a, asker{tries: askTries, wait: w.askAgain, budget: budget, cost: cost})
+	}
+	return out, cost
 }
 
 // addJobs makes every job that is switched on.
-func (w *Worker) addJobs(accounts []Account, metrics *Metrics) error {
-	cfg := w.cfg
-	ledger, witness := Ledger{w.bus}, w.witness
-	day := 24 * time.Hour
-	jobs := []*Job{
-		{Name: JobUnsettled, Look: (&Unsettled{Accounts: accounts, Ledger: ledger, Witness: witness, Metrics: metrics, Settle: cfg.Settle, StuckAfter: cfg.StuckAfter}).Look},
-		{Name: JobRecords, Settle: cfg.Settle, Most: day, Lookback: cfg.Lookback,
-			Look: (&Records{Accounts: accounts, Ledger: ledger, Witness: witness, Metrics: metrics, Log: w.log, Settle: cfg.Settle, Lookback: cfg.Lookback, Slots: cfg.Spread}).Look},
-		{Name: JobTasks, Look: w.tasks.Look},
-		{Name: JobNotifications, Settle: cfg.Settle, Most: day, Lookback: cfg.Lookback,
-			Look: (&Notifications{Accounts: accounts, Ledger: ledger, Settle: cfg.Settle, Lookback: cfg.Lookback}).Look},
-	}
-	balance := &Balance{Accounts: accounts, Ledger: ledger, Book: w.book, Metrics: metrics, Settle: cfg.Settle, Days: cfg.BalanceDays, Turns: cfg.Spread + 1}
-	if _, on, err := cfg.Schedule(JobRecords); err == nil && on {
-		balance.Records = func(ctx context.Context) (Progress, error) {
-			p, _, err := w.runner.Periods.Load(ctx, JobRecords)
-			return p, err
-		}
-	}
-	jobs = append(jobs, &Job{Name: JobBalance, Look: balance.Look})
-	if w.books != nil {
-		zone, err := ParseZone(cfg.UsageZone)
-		if err != nil {
+func (w *Worker) addJobs() error {
+	cfg, metrics, ledger, witness := w.cfg, w.metrics, Ledger{w.bus}, w.witness
+	const day = 24 * time.Hour
+	type looks = func(context.Context, *Run, *Sitting) error
+	add := func(job *Job, look func([]Account, *Cost) looks) error {
+		schedule, on, err := cfg.Schedule(job.Name)
+		if err != nil || !on {
 			return err
 		}
-		jobs = append(jobs,
-			&Job{Name: JobUsage, Settle: cfg.Settle, Most: 31 * day, Lookback: cfg.Lookback,
-				Look: (&Usage{Accounts: accounts, Books: w.books, Metrics: metrics, Zone: zone, Tolerance: cfg.UsageTolerance}).Look},
-			&Job{Name: JobCoverage, Look: (&Coverage{Accounts: accounts, Books: w.books, LateAfter: cfg.LateAfter}).Look})
+		accounts, cost := w.asks(job.Name)
+		job.Schedule, job.Cost, job.Look = schedule, cost, look(accounts, cost)
+		w.jobs[job.Name] = job
+		return nil
 	}
-	for _, j := range jobs {
-		s, on, err := cfg.Schedule(j.Name)
-		if err != nil {
-			return err
-		}
-		if on {
-			j.Schedule = s
-			w.jobs[j.Name] = j
-		}
+	err := errors.Join(
+		add(&Job{Name: JobUnsettled}, func(a []Account, c *Cost) looks {
+			return (&Unsettled{Accounts: a, Ledger: ledger, Witness: witness, Metrics: metrics, Cost: c, Settle: cfg.Settle, StuckAfter: cfg.StuckAfter}).Look
+		}),
+		add(&Job{Name: JobRecords, Settle: cfg.Settle, Most: day, Lookback: cfg.Lookback}, func(a []Account, c *Cost) looks {
+			return (&Records{Accounts: a, Ledger: ledger, Witness: witness, Metrics: metrics, Cost: c, Log: w.log, Settle: cfg.Settle, Lookback: cfg.Lookback, Slots: cfg.Spread}).Look
+		}),
+		add(&Job{Name: JobTasks}, func([]Account, *Cost) looks { return w.tasks.Look }),
+		add(&Job{Name: JobNotifications, Settle: cfg.Settle, Most: day, Lookback: cfg.Lookback}, func(a []Account, _ *Cost) looks {
+			return (&Notifications{Accounts: a, Ledger: ledger, Settle: cfg.Settle, Lookback: cfg.Lookback}).Look
+		}),
+		add(&Job{Name: JobBalance}, func(a []Account, c *Cost) looks {
+			return (&Balance{Accounts: a, Ledger: ledger, Book: w.book, Metrics: metrics, Cost: c, Settle: cfg.Settle, Days: cfg.BalanceDays,
+				PoolPrices: cfg.poolPrices, Records: w.recordsProgress(), Turns: cfg.Spread + 1}).Look
+		}),
+		add(&Job{Name: JobConflicts}, func([]Account, *Cost) looks {
+			return (&Conflicts{Ledger: ledger, Book: w.book, Settle: cfg.Settle}).Look
+		}),
+	)
+	if err != nil || w.books == nil {
+		return err
 	}
-	return nil
+	zone, err := ParseZone(cfg.UsageZone)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		add(&Job{Name: JobUsage, Settle: cfg.Settle, Most: 31 * day, Lookback: cfg.Lookback}, func(a []Account, c *Cost) looks {
+			return (&Usage{Accounts: a, Books: w.books, Metrics: metrics, Cost: c, Zone: zone, Tolerance: cfg.UsageTolerance}).Look
+		}),
+		add(&Job{Name: JobCoverage}, func(a []Account, _ *Cost) looks {
+			return (&Coverage{Accounts: a, Books: w.books, LateAfter: cfg.LateAfter}).Look
+		}),
+	)
+}
+
+// recordsProgress tells how far records is; nil if it is switched off.
+func (w *Worker) recordsProgress() func(context.Context) (Progress, error) {
+	if _, on, err := w.cfg.Schedule(JobRecords); err != nil || !on {
+		return nil
+	}
+	return func(ctx context.Context) (Progress, error) {
+		p, _, err := w.runner.Periods.Load(ctx, JobRecords)
+		return p, err
+	}
 }
 
 // accounts makes a client for each configured account.
@@ -183,7 +217,7 @@ func (c *Config) accounts(m *Metrics) ([]Account, error) {
 		}
 		client := eiotclub.New(eiotclub.Config{BaseURL: a.BaseURL, AppKey: a.AppKey, Secret: a.AppSecret, HTTP: eiot, Location: zone})
 		out = append(out, Account{Supplier: order.EIOTCLUB, Name: name, Packages: client, Statuses: client, Clouds: client,
-			Pools: client, Tasks: client, Usage: client, Balance: client})
+			Pools: client, Tasks: client, Usage: client, Balance: client, Prices: client})
 	}
 	for _, name := range slices.Sorted(maps.Keys(configured.ESIMFly)) {
 		a := configured.ESIMFly[name]
