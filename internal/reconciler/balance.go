@@ -83,7 +83,7 @@ func (j *Balance) Look(ctx context.Context, run *Run, sitting *Sitting) error {
 		if purses[name] == nil {
 			purses[name] = &purse{}
 		}
-		p := &balancePass{Balance: j, run: run, sitting: sitting, account: a, name: name, purse: purses[name], records: records, goods: map[string]bool{}}
+		p := &balancePass{Balance: j, run: run, sitting: sitting, account: a, name: name, purse: purses[name], records: records}
 		if err := p.look(ctx); err != nil {
 			return fmt.Errorf("account %s: %w", a.Name, err)
 		}
@@ -100,8 +100,7 @@ type balancePass struct {
 	name    string
 	purse   *purse
 	records Progress
-	latest  *Snapshot       // the last balance that a reply told
-	goods   map[string]bool // eSIMs that we bought
+	latest  *Snapshot // the last balance that a reply told
 }
 
 func (p *balancePass) look(ctx context.Context) error {
@@ -122,11 +121,17 @@ func (p *balancePass) look(ctx context.Context) error {
 	if err := p.low(ctx, *now); err != nil {
 		return err
 	}
-	switch anchor := p.purse.Anchor; {
-	case anchor == nil || anchor.Balance.Currency != now.Balance.Currency:
+	anchor := p.purse.Anchor
+	first := anchor == nil || anchor.Balance.Currency != now.Balance.Currency
+	if !first && (p.purse.Pending != nil || !now.From.After(anchor.At)) {
+		return nil // the stretch goes on
+	}
+	if now.Prices, err = p.pricesNow(ctx); err != nil {
+		return err
+	}
+	p.purse.Pending = now
+	if first {
 		p.purse.Anchor, p.purse.Pending = now, nil
-	case p.purse.Pending == nil && now.From.After(anchor.At):
-		p.purse.Pending = now
 	}
 	return nil
 }
@@ -155,8 +160,7 @@ func (p *balancePass) snapshot(ctx context.Context) (*Snapshot, error) {
 		return nil, err
 	}
 	s.Balance, s.At = b, s.From.Add(time.Since(began))
-	s.Prices, err = p.pricesNow(ctx)
-	return &s, err
+	return &s, nil
 }
 
 // judge looks at every stretch that is due or did not agree before.

@@ -23,17 +23,14 @@ type spent struct {
 // add sums what is known of the money within each stretch that is judged: our
 // orders, a part of them at a time, and the purchases that records reports.
 func (p *balancePass) add(ctx context.Context) error {
-	from, judging := p.run.Now.Add(-24*time.Hour), len(p.purse.Gaps) > 0
-	if n := len(p.purse.Day); n > 0 {
-		from = p.purse.Day[n-1].At // the last reply that we know of
-	}
-	for _, g := range p.purse.Gaps {
-		from = earlier(from, g.Opening.From)
-	}
-	if !judging && p.account.Balance != nil && p.account.Prices == nil {
+	judging := len(p.purse.Gaps) > 0
+	if !judging && p.account.Balance != nil {
 		return nil
 	}
-	from = from.Add(-clockSkew)
+	from := p.run.Now.Add(-24 * time.Hour) // clocks may differ
+	for _, g := range p.purse.Gaps {
+		from = earlier(from, g.Opening.From.Add(-clockSkew))
+	}
 	events, err := p.Ledger.CountSince(ctx, p.account.Supplier, from)
 	if err != nil {
 		return err
@@ -96,9 +93,6 @@ func (p *balancePass) read(ctx context.Context, part part, from time.Time) (map[
 		}
 		if r.Balance != nil && r.LastSentAt != nil && r.Evidence == order.EvidenceReply && (p.latest == nil || r.At.After(p.latest.At)) {
 			p.latest = &Snapshot{From: *r.LastSentAt, At: r.At, Balance: *r.Balance, Order: r.OrderID}
-		}
-		if r.Product == order.ProductESIM && r.Request.GoodsCode != "" {
-			p.goods[r.Request.GoodsCode] = true
 		}
 		return nil
 	})
@@ -219,9 +213,12 @@ func (p *balancePass) goodsPrice(s *spent) (least, most *order.Money) {
 	return least, most
 }
 
-// pricesNow notes what the eSIMs that we buy cost now.
+// maxPrices bounds the price list that is noted.
+const maxPrices = 2000
+
+// pricesNow notes what the supplier's eSIMs cost now.
 func (p *balancePass) pricesNow(ctx context.Context) (map[string]order.Money, error) {
-	if p.account.Prices == nil || len(p.goods) == 0 {
+	if p.account.Prices == nil {
 		return nil, nil
 	}
 	offers, err := p.account.Prices.Goods(ctx)
@@ -230,8 +227,8 @@ func (p *balancePass) pricesNow(ctx context.Context) (map[string]order.Money, er
 		return nil, fmt.Errorf("prices of eSIMs: %w", err)
 	}
 	out := map[string]order.Money{}
-	for _, o := range offers {
-		if o.Price != nil && p.goods[o.Code] {
+	for _, o := range offers[:min(len(offers), maxPrices)] {
+		if o.Price != nil {
 			out[o.Code] = *o.Price
 		}
 	}

@@ -59,8 +59,6 @@ type Config struct {
 	SupplierTimeout time.Duration `env:"SUPPLIER_TIMEOUT" envDefault:"30s" desc:"bound of one call to a supplier"`
 	LeaseTTL        time.Duration `env:"RECON_LEASE_TTL" envDefault:"30s" desc:"a replica that died leaves its job to another after this"`
 
-	poolPrices map[string]decimal.Decimal
-
 	once string // --once: do what is due of this job and exit
 }
 
@@ -122,8 +120,7 @@ func (c *Config) Validate() error {
 			bad("%s: %w", name, err)
 		}
 	}
-	var err error
-	if c.poolPrices, err = parsePrices(c.PoolPrices); err != nil {
+	if _, err := parsePrices(c.PoolPrices); err != nil {
 		bad("RECON_POOL_PRICES: %w", err)
 	}
 	if c.once != "" && !slices.Contains(JobNames, c.once) {

@@ -1,6 +1,9 @@
 package reconciler
 
 import (
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -95,24 +98,104 @@ func TestBalanceFindsWhatNoListShows(t *testing.T) {
 
 func TestBalanceLow(t *testing.T) {
 	r := newRig(t, nil)
+	r.sim.TopUp(-r.sim.Balance().Minor + 1300)
+	r.run(JobBalance)
 	for i := range 4 {
 		r.buy(r.packageRequest(string(rune('a'+i)), r.iccid(i)))
 	}
-	r.sim.TopUp(-r.sim.Balance().Minor + 1100) // 11.00 left at 2.00 a day
+	r.sleep(time.Hour)
 	r.run(JobBalance)
-	if got := r.standing(); len(got) != 1 || got[0] != "balance_low" {
+	if got := r.standing(); len(got) != 1 || got[0] != "balance_low" { // 11.00 left at 2.00 a day
 		t.Fatalf("findings %v, want balance_low", got)
 	}
 	r.sim.TopUp(400) // 7 days: not low by itself, too little to end the warning
-	r.sleep(time.Minute)
+	r.sleep(time.Hour)
 	r.run(JobBalance)
 	if got := r.standing(); len(got) != 1 {
 		t.Fatalf("the warning came and went: %v", got)
 	}
 	r.sim.TopUp(200)
-	r.sleep(time.Minute)
+	r.sleep(time.Hour)
 	r.run(JobBalance)
 	if got := r.standing(); len(got) != 0 {
 		t.Fatalf("the warning stays: %v", got)
+	}
+	r.sim.TopUp(-1500) // spent by whom ever: 2.00 left
+	r.sleep(time.Hour)
+	r.run(JobBalance)
+	if got := r.standing(); len(got) != 1 {
+		t.Fatalf("findings %v, want balance_low", got)
+	}
+	r.sleep(25 * time.Hour) // nothing was spent in the last day
+	r.run(JobBalance)
+	r.sleep(time.Hour)
+	r.run(JobBalance)
+	if got := r.standing(); len(got) != 0 {
+		t.Fatalf("low although nothing is spent: %v", got)
+	}
+}
+
+// judged lets balance note what the account holds, and judges it.
+func (r *rig) judged() {
+	r.t.Helper()
+	r.sleep(time.Minute)
+	r.run(JobBalance)
+	r.sleep(testSettle + time.Minute)
+	r.run(JobRecords, JobBalance)
+	r.sleep(time.Minute)
+	r.run(JobRecords, JobBalance)
+}
+
+// TestBalanceShowsPurchasesWithoutOurID: money that somebody else spends from the
+// account shows, whatever of ours is bought beside it, and whether or not a list
+// shows it without our id.
+func TestBalanceShowsPurchasesWithoutOurID(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.PoolPrices = sim.PoolTypeCode + "=20.00" })
+	r.untold = true
+	ours := []order.Request{
+		r.packageRequest("pkg", r.iccid(0)),
+		{OrderID: "esim", Supplier: order.EIOTCLUB, Product: order.ProductESIM, Account: "default", GoodsCode: sim.GoodsCode},
+		{OrderID: "cloud", Supplier: order.EIOTCLUB, Product: order.ProductCloudESIMPackage, Account: "default", EID: sim.SeedEID, PackageCode: sim.CloudPackageCode},
+		{OrderID: "pool", Supplier: order.EIOTCLUB, Product: order.ProductPoolPackage, Account: "default", PoolObjectID: strconv.Itoa(sim.SeedPoolID), PoolTypeCode: sim.PoolTypeCode},
+	}
+	buy := func(round int) {
+		for _, req := range ours {
+			req.OrderID += "-" + strconv.Itoa(round)
+			r.buy(req)
+		}
+	}
+	buy(0)
+	r.judged() // the opening
+	for round := 1; round <= 2; round++ {
+		buy(round)
+		r.judged()
+		if got := r.standing(); len(got) != 0 {
+			t.Fatalf("gap in a clean book: %v", got)
+		}
+	}
+	for i, o := range []sim.Order{ // different prices, each in a stretch of its own
+		{ICCID: r.iccid(3)}, // by the API, without outTradeNo
+		{ICCID: r.iccid(0), Channel: "USER"},
+		{Product: sim.CloudProduct, EID: sim.SeedEID},
+		{Product: sim.PoolProduct},
+		{Product: sim.ESimProduct},
+	} {
+		buy(3 + i)
+		before := r.sim.Balance().Minor
+		if _, err := r.sim.Plant(o, true, false); err != nil {
+			t.Fatal(err)
+		}
+		want := order.Money{Amount: decimal.New(before-r.sim.Balance().Minor, -2), Currency: "USD"}
+		r.judged() // up to what was noted before it
+		r.judged()
+		got := r.standing()
+		if len(got) != i+1 || !slices.ContainsFunc(got, func(s string) bool { return strings.HasSuffix(s, " "+want.String()) }) {
+			t.Fatalf("number %d: findings %v, want %d gaps, one of %s", i, got, i+1, want)
+		}
+		for _, f := range got {
+			if !strings.HasPrefix(f, KindBalanceGap+" ") {
+				t.Fatalf("findings %v, want gaps only", got)
+			}
+		}
 	}
 }

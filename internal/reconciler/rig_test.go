@@ -39,6 +39,7 @@ type rig struct {
 	ledger *ledger.Ledger
 	worker *Worker
 	events map[string]ledger.Entry
+	untold bool // no reply tells what an order cost
 
 	mu  sync.Mutex
 	now time.Time
@@ -94,7 +95,7 @@ func (r *rig) connect() *bus.Bus {
 
 func (r *rig) account() Account {
 	return Account{Supplier: order.EIOTCLUB, Name: "default", Packages: r.client, Statuses: r.client, Clouds: r.client,
-		Pools: r.client, Tasks: r.client, Usage: r.client, Balance: r.client}
+		Pools: r.client, Tasks: r.client, Usage: r.client, Balance: r.client, Prices: r.client}
 }
 
 func (r *rig) newWorker(b *bus.Bus, change func(*Config)) *Worker {
@@ -149,7 +150,7 @@ func (r *rig) buy(req order.Request) order.Record {
 	}
 	rec.State, rec.Certainty, rec.Evidence = order.Fulfilled, order.CertainPlaced, order.EvidenceReply
 	rec.SupplierOrderID, rec.SupplierOrderNumber, rec.ESIMs = p.SupplierOrderID, p.SupplierOrderNumber, p.ESIMs
-	if o, ok := r.sim.Order(req.OrderID); ok {
+	if o, ok := r.sim.Order(req.OrderID); ok && !r.untold {
 		rec.Total = &order.Money{Amount: decimal.New(o.Price.Minor, -2), Currency: o.Price.Currency}
 	}
 	r.event(rec)

@@ -136,6 +136,10 @@ func (w *Worker) asks(job string) ([]Account, *Cost) {
 func (w *Worker) addJobs() error {
 	cfg, metrics, ledger, witness := w.cfg, w.metrics, Ledger{w.bus}, w.witness
 	const day = 24 * time.Hour
+	prices, err := parsePrices(cfg.PoolPrices)
+	if err != nil {
+		return fmt.Errorf("RECON_POOL_PRICES: %w", err)
+	}
 	type looks = func(context.Context, *Run, *Sitting) error
 	add := func(job *Job, look func([]Account, *Cost) looks) error {
 		schedule, on, err := cfg.Schedule(job.Name)
@@ -147,7 +151,7 @@ func (w *Worker) addJobs() error {
 		w.jobs[job.Name] = job
 		return nil
 	}
-	err := errors.Join(
+	err = errors.Join(
 		add(&Job{Name: JobUnsettled}, func(a []Account, c *Cost) looks {
 			return (&Unsettled{Accounts: a, Ledger: ledger, Witness: witness, Metrics: metrics, Cost: c, Settle: cfg.Settle, StuckAfter: cfg.StuckAfter}).Look
 		}),
@@ -160,7 +164,7 @@ func (w *Worker) addJobs() error {
 		}),
 		add(&Job{Name: JobBalance}, func(a []Account, c *Cost) looks {
 			return (&Balance{Accounts: a, Ledger: ledger, Book: w.book, Metrics: metrics, Cost: c, Settle: cfg.Settle, Days: cfg.BalanceDays,
-				PoolPrices: cfg.poolPrices, Records: w.recordsProgress(), Turns: cfg.Spread + 1}).Look
+				PoolPrices: prices, Records: w.recordsProgress(), Turns: cfg.Spread + 1}).Look
 		}),
 		add(&Job{Name: JobConflicts}, func([]Account, *Cost) looks {
 			return (&Conflicts{Ledger: ledger, Book: w.book, Settle: cfg.Settle}).Look
