@@ -89,7 +89,7 @@ func Permissions(user string) (Permission, bool) {
 		g.get(StreamOrderEvents)
 		g.get(StreamDead) // what contradicts the ledger
 		g.follow(StreamOrderEvents, StreamWebhooks, StreamCDREvents, StreamDead)
-		g.see(StreamEvidence, StreamFindings)
+		g.see(StreamEvidence, StreamFindings, StreamCDR)
 		g.write(BucketTasks, BucketFindings, BucketReconPeriods, BucketBudgets)
 		g.publish(SubjectKV(BucketLeases, "reconciler.*"))
 		g.read(BucketLeases, BucketTasks, BucketFindings, BucketReconPeriods, BucketBudgets, BucketOpenOrders, BucketSwitches)

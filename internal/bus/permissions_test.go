@@ -154,7 +154,7 @@ var mayDo = map[string][]string{
 	bus.UserCDRPull: {"bind.CDR.cdrpull", "pub cdr.v1.file.default", "pub cdr.v1.loaded.default", "pub cdr.v1.gap.default", "pub dead.v1.CDR", "info.CDR_EVENTS", "info.DEAD",
 		"write.cdr_files", "pub $KV.leases.k", "pub $KV.leases.archiver-FINDINGS", "read.cdr_files", "read.leases", "read.switches"},
 	bus.UserReconciler: {"bind.TASKS.reconciler-tasks", "pub recon.v1.finding.order_state", "pub orders.v1.evidence.eiotclub.o1", "pub tasks.v1.ended.eiotclub", "pub cdr.v1.file.default", "pub dead.v1.TASKS",
-		"api.ORDER_EVENTS", "follow.ORDER_EVENTS", "follow.WEBHOOKS", "follow.CDR_EVENTS", "info.EVIDENCE", "info.FINDINGS", "info.DEAD",
+		"api.ORDER_EVENTS", "api.DEAD", "follow.ORDER_EVENTS", "follow.WEBHOOKS", "follow.CDR_EVENTS", "follow.DEAD", "info.CDR", "info.EVIDENCE", "info.FINDINGS", "info.DEAD",
 		"pub $KV.leases.reconciler.records", "write.tasks", "write.findings", "write.recon_periods", "write.budgets", "read.budgets",
 		"read.leases", "read.tasks", "read.findings", "read.recon_periods", "read.open_orders", "read.switches"},
 	bus.UserArchiver: {"pub $JS.API.CONSUMER.RESET.ORDER_EVENTS.archiver-ORDER_EVENTS", "pub $JS.API.CONSUMER.RESET.WEBHOOKS.archiver-WEBHOOKS",

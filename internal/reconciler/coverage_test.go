@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,8 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/warehouse"
 	"github.com/simline/simline/internal/warehouse/warehousetest"
+	"github.com/simline/simline/internal/wire"
 )
 
 func TestHoles(t *testing.T) {
@@ -163,10 +166,108 @@ func TestUsage(t *testing.T) {
 			t.Errorf("finding says %s against %s, %s", e.Finding.Ours, e.Finding.Theirs, e.Finding.Evidence)
 		}
 	}
+	if diff := cmp.Diff(map[string]int{"held": 1, "whole": 0}, r.rereads()); diff != "" {
+		t.Errorf("files to be read again (-want +got):\n%s", diff)
+	}
+	r.sleep(time.Hour)
+	r.run(JobUsage) // what did not help is not asked for twice
+	if diff := cmp.Diff(map[string]int{"held": 1, "whole": 0}, r.rereads()); diff != "" {
+		t.Errorf("files to be read again, an hour later (-want +got):\n%s", diff)
+	}
 	record(3, yesterday.Add(5*time.Hour+time.Second), 200, 0) // what was missing came
 	r.sleep(time.Hour)
 	r.run(JobUsage)
 	if diff := cmp.Diff(slices.DeleteFunc(want, func(s string) bool { return strings.HasPrefix(s, "usage_missing") }), r.standing()); diff != "" {
 		t.Fatalf("after it came (-want +got):\n%s", diff)
+	}
+}
+
+// rereads counts the wishes for files, those of a whole hour and the others.
+func (r *rig) rereads() map[string]int {
+	out := map[string]int{"held": 0, "whole": 0}
+	for _, w := range messages[wire.CDRToRead](r, bus.StreamCDR, bus.SubjectCDRFile("*")) {
+		if !strings.HasPrefix(w.Reread, "reconciler: usage_") {
+			r.t.Errorf("%s is to be read again for %q", w.File, w.Reread)
+		}
+		if w.WindowEnd.Sub(w.WindowStart) == heldWindow {
+			out["held"]++
+		} else {
+			out["whole"]++
+		}
+	}
+	return out
+}
+
+// heldWindow tells the files of these tests that were not loaded whole.
+const heldWindow = time.Hour
+
+// TestUsageAsksForFiles: files that may explain a difference are read again, each
+// once for a day however many cards differ, after a death as well; anew when the
+// difference went and came again.
+func TestUsageAsksForFiles(t *testing.T) {
+	r, db := booksRig(t)
+	today := r.clock().Truncate(24 * time.Hour)
+	yesterday := today.Add(-24 * time.Hour)
+	r.mu.Lock()
+	r.now = today.Add(testSettle + time.Minute)
+	r.mu.Unlock()
+	for i := range 48 { // all whole
+		from := yesterday.Add(time.Duration(i) * 30 * time.Minute)
+		r.file(db, from, from.Add(30*time.Minute), from.Add(time.Hour), warehouse.FileLoaded)
+	}
+	cards := map[string]bool{}
+	for i := range 150 {
+		cards[r.iccid(i)] = true
+	}
+	bytes := func(n int64) {
+		for card := range cards {
+			r.sim.RecordUsage(card, yesterday.Add(3*time.Hour), n)
+		}
+	}
+	var values []string // the cards are known
+	for card := range cards {
+		at := yesterday.Add(time.Hour).Format(time.DateTime)
+		values = append(values, fmt.Sprintf("(%d, '%s', '%s', '%s', '', 0, '', '31026', 'default', 'f', %d)", len(values), at, at, card, len(values)))
+	}
+	if err := db.Conn().Exec(r.ctx, "INSERT INTO simline.cdr (id, start_time, stop_time, iccid, imsi, data_usage, imei, mccmnc, account, file, row_hash) VALUES "+strings.Join(values, ", ")); err != nil {
+		t.Fatal(err)
+	}
+	bytes(5)
+	l := &life{left: 2 + 3*len(cards) + 20} // a finding is three writes: it dies among the wishes
+	w := mortal(r.newWorker(r.bus, func(c *Config) { c.ClickHouseDSN = r.worker.cfg.ClickHouseDSN }), l)
+	if err := w.RunOnce(r.ctx, JobUsage); !errors.Is(err, errDead) {
+		t.Fatalf("ended with %v", err)
+	}
+	r.run(JobUsage)
+	if got := r.rereads(); got["held"] != 0 || got["whole"] != 48 {
+		t.Fatalf("%v files are to be read again, want all 48 of the day once", got)
+	}
+	if n := len(r.standing()); n != len(cards) {
+		t.Fatalf("%d findings of %d cards", n, len(cards))
+	}
+	for range 2 {
+		r.sleep(time.Hour)
+		r.run(JobUsage)
+	}
+	if got := r.rereads(); got["whole"] != 48 {
+		t.Fatalf("%v files after more runs: it loops", got)
+	}
+	bytes(-5) // agrees
+	r.sleep(time.Hour)
+	r.run(JobUsage)
+	if got := r.standing(); len(got) != 0 {
+		t.Fatalf("findings %v", got)
+	}
+	err := db.Conn().Exec(r.ctx, "INSERT INTO simline.cdr (id, start_time, stop_time, iccid, imsi, data_usage, imei, mccmnc, account, file, row_hash) VALUES (9999, ?, ?, ?, '', 7, '', '31026', 'default', 'f', 1)",
+		yesterday.Add(2*time.Hour), yesterday.Add(2*time.Hour), r.iccid(0)) // only what is not whole can explain a surplus
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := yesterday.Add(4 * time.Hour)
+	r.file(db, from, from.Add(heldWindow), r.clock(), warehouse.FileWithRejects)
+	r.sleep(time.Hour)
+	r.run(JobUsage)
+	if got := r.rereads(); got["whole"] != 48 || got["held"] != 1 {
+		t.Fatalf("%v files for a surplus, want the one that is not whole", got)
 	}
 }

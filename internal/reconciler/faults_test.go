@@ -105,6 +105,9 @@ func mortal(w *Worker, l *life) *Worker {
 	w.runner.Periods = kvPeriods{mortalKV{w.runner.Periods.(kvPeriods).kv, l}}
 	w.tasks.KV = mortalKV{w.tasks.KV, l}
 	w.tasks.Bus = mortalPublisher{w.bus, l}
+	if w.usage != nil {
+		w.usage.Bus = mortalPublisher{w.bus, l}
+	}
 	return w
 }
 

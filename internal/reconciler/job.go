@@ -39,8 +39,8 @@ type Run struct {
 	Number int64     // runs of this job before this one
 	Cursor string    // where an earlier, unfinished run of this span stopped
 	Dry    bool      // nothing is published or kept
-	// Notes is the job's memory of its last run; what it holds at the end of a
-	// run is kept for the next.
+	// Notes is the job's memory of its last run; what it holds at a mark, and at the
+	// end of a run, is kept for the next.
 	Notes json.RawMessage
 
 	mark func(ctx context.Context, cursor string) error
@@ -105,7 +105,7 @@ func (r *Runner) Pass(ctx context.Context, job *Job, due DueFunc) (did bool, err
 	began := time.Now()
 	run := &Run{Span: *progress.Running, Now: now, Number: progress.Runs, Cursor: progress.Cursor, Notes: progress.Notes}
 	run.mark = func(ctx context.Context, cursor string) error {
-		progress.Cursor = cursor
+		progress.Cursor, progress.Notes = cursor, run.Notes
 		var err error
 		revision, err = r.Periods.Save(ctx, job.Name, progress, revision)
 		// If we die here: the span is taken up from this cursor.

@@ -29,6 +29,7 @@ type Metrics struct {
 	zone     *prometheus.GaugeVec
 	balance  *prometheus.GaugeVec
 	blind    *prometheus.GaugeVec
+	rereads  *prometheus.CounterVec
 
 	mu       sync.Mutex
 	standing map[string]map[string]int // open findings by kind, then by job
@@ -65,6 +66,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		ended:    counter("tasks_ended_total", "Tracked tasks that ended.", "supplier", "status"),
 		zone:     gauge("zone_offset_seconds", "How far the supplier's dates are ahead of the zone that we take them to be in, by known orders.", "supplier", "account"),
 		balance:  gauge("balance", "What the account holds, in its currency.", "supplier", "account", "currency"),
+		rereads:  counter("rereads_total", "CDR files that were asked to be read again because a day's sums differ.", "account"),
 		blind:    gauge("balance_blind", "1 if the stretch judged last holds orders whose price nobody tells, so that missing money would not show.", "supplier", "account"),
 	}
 }

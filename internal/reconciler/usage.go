@@ -15,10 +15,12 @@ import (
 
 // Usage compares the bytes that our CDRs add up to with the supplier's own sums,
 // by card, day and month. A day is compared once it is over, and again whenever a
-// file with records of it was loaded since.
+// file with records of it was loaded since. Of a day that differs, the files that may
+// explain it are read again, each once.
 type Usage struct {
 	Accounts  []Account
 	Books     UsageBooks
+	Bus       Publisher
 	Metrics   *Metrics
 	Cost      *Cost
 	Zone      *time.Location // of the supplier's days
@@ -40,15 +42,20 @@ const knownFor = 400 * 24 * time.Hour
 // Look compares the days that ended in the span, those that were loaded anew in
 // it, and those that have findings.
 func (j *Usage) Look(ctx context.Context, run *Run, sitting *Sitting) error {
+	wishes, err := readWishes(run.Notes)
+	if err != nil {
+		return err
+	}
 	for _, a := range j.Accounts {
 		if a.Usage == nil {
 			continue
 		}
-		p := &usagePass{Usage: j, run: run, sitting: sitting, account: a, looked: map[string]bool{}}
+		p := &usagePass{Usage: j, run: run, sitting: sitting, account: a, looked: map[string]bool{}, wishes: wishes}
 		if err := p.look(ctx); err != nil {
 			return fmt.Errorf("account %s: %w", a.Name, err)
 		}
 	}
+	run.Notes = raw(wishes.standing(sitting))
 	return nil
 }
 
@@ -57,7 +64,8 @@ type usagePass struct {
 	run     *Run
 	sitting *Sitting
 	account Account
-	looked  map[string]bool
+	looked  map[string]bool // abouts with a finding
+	wishes  wishes
 }
 
 // stretch is a day or a month in the supplier's zone.
@@ -89,6 +97,7 @@ func (p *usagePass) look(ctx context.Context) error {
 		if err := p.compare(ctx, s); err != nil {
 			return fmt.Errorf("%s: %w", s.name(), err)
 		}
+		p.run.Notes = raw(p.wishes)
 		if err := p.run.Mark(ctx, at); err != nil {
 			return err
 		}
@@ -146,14 +155,14 @@ func (p *usagePass) day(t time.Time) stretch {
 
 // compare asks for every card that may have used anything, a batch at a time.
 func (p *usagePass) compare(ctx context.Context, s stretch) error {
-	explain, err := p.explain(ctx, s)
+	files, err := p.files(ctx, s)
 	if err != nil {
 		return err
 	}
 	var cards []string
 	ours := map[string]int64{}
 	flush := func() error {
-		err := p.batch(ctx, s, cards, ours, explain)
+		err := p.batch(ctx, s, cards, ours, files)
 		cards = cards[:0]
 		clear(ours)
 		return err
@@ -169,11 +178,14 @@ func (p *usagePass) compare(ctx context.Context, s stretch) error {
 	if err != nil {
 		return err
 	}
-	return flush()
+	if err := flush(); err != nil {
+		return err
+	}
+	return p.reread(ctx, s, files)
 }
 
 // batch compares some cards' sums over one stretch.
-func (p *usagePass) batch(ctx context.Context, s stretch, cards []string, ours map[string]int64, explain string) error {
+func (p *usagePass) batch(ctx context.Context, s stretch, cards []string, ours map[string]int64, files *filesOf) error {
 	if len(cards) == 0 {
 		return nil
 	}
@@ -185,18 +197,23 @@ func (p *usagePass) batch(ctx context.Context, s stretch, cards []string, ours m
 	p.Metrics.rows.WithLabelValues(JobUsage).Add(float64(len(theirs)))
 	for _, card := range cards {
 		about := p.about(s.name(), card)
-		p.looked[about] = true
 		if s.month && p.daysStand(s, card) {
+			p.looked[about] = true
 			continue // its days say it already
 		}
 		var found []wire.Finding
 		if d := theirs[card] - ours[card]; d > p.Tolerance {
-			found = append(found, p.finding(KindUsageMissing, s, card, ours[card], theirs[card], explain))
+			files.missing = true
+			found = append(found, p.finding(KindUsageMissing, s, card, ours[card], theirs[card], files.explain()))
 		} else if -d > p.Tolerance {
-			found = append(found, p.finding(KindUsageSurplus, s, card, ours[card], theirs[card], explain))
+			files.surplus = true
+			found = append(found, p.finding(KindUsageSurplus, s, card, ours[card], theirs[card], files.explain()))
 		}
 		if err := p.sitting.Looked(ctx, about, found...); err != nil {
 			return err
+		}
+		if p.sitting.Stands(about) {
+			p.looked[about] = true
 		}
 	}
 	return nil
@@ -232,34 +249,6 @@ func (p *usagePass) finding(kind string, s stretch, card string, ours, theirs in
 		Window: Span{s.from, s.to}.String(), Ours: sum(ours), Theirs: sum(theirs), Evidence: explain}
 }
 
-// explain names the files that may have to do with a difference of a stretch:
-// those that were not loaded whole.
-func (p *usagePass) explain(ctx context.Context, s stretch) (string, error) {
-	files, err := p.Books.FilesSince(ctx, p.account.Name, s.from.UTC())
-	if err != nil {
-		return "", err
-	}
-	var names []string
-	more := 0
-	for _, f := range files {
-		if !f.WindowStart.Before(s.to) || f.State == warehouse.FileLoaded && f.Conflicts == 0 {
-			continue
-		}
-		if len(names) == 5 {
-			more++
-			continue
-		}
-		names = append(names, f.File+" ("+f.State+")")
-	}
-	switch {
-	case len(names) == 0:
-		return "cdr/traffic/query; no file of that time is held, cut, or has rejects or conflicts", nil
-	case more > 0:
-		names = append(names, fmt.Sprintf("and %d more", more))
-	}
-	return "cdr/traffic/query; files that may explain it: " + strings.Join(names, ", "), nil
-}
-
 // again compares the cards and stretches that have findings and were not met.
 func (p *usagePass) again(ctx context.Context) error {
 	byStretch := map[string][]string{}
@@ -275,7 +264,7 @@ func (p *usagePass) again(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		explain, err := p.explain(ctx, s)
+		files, err := p.files(ctx, s)
 		if err != nil {
 			return err
 		}
@@ -284,9 +273,12 @@ func (p *usagePass) again(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if err := p.batch(ctx, s, cards, ours, explain); err != nil {
+			if err := p.batch(ctx, s, cards, ours, files); err != nil {
 				return err
 			}
+		}
+		if err := p.reread(ctx, s, files); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -62,6 +62,7 @@ type Worker struct {
 	witness  *Witness
 	jobs     map[string]*Job
 	tasks    *Tasks
+	usage    *Usage        // nil without ClickHouse
 	books    *warehouse.DB // nil without ClickHouse
 }
 
@@ -70,7 +71,7 @@ func New(ctx context.Context, cfg Config, d Deps) (*Worker, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	if err := d.Bus.Need(ctx, bus.StreamOrderEvents, bus.StreamEvidence, bus.StreamWebhooks, bus.StreamFindings, bus.StreamDead, bus.StreamTasks+"/"+bus.ConsumerReconcilerTasks,
+	if err := d.Bus.Need(ctx, bus.StreamOrderEvents, bus.StreamEvidence, bus.StreamWebhooks, bus.StreamCDR, bus.StreamFindings, bus.StreamDead, bus.StreamTasks+"/"+bus.ConsumerReconcilerTasks,
 		"kv/"+bus.BucketOpenOrders, "kv/"+bus.BucketLeases, "kv/"+bus.BucketTasks, "kv/"+bus.BucketBudgets, "kv/"+bus.BucketFindings, "kv/"+bus.BucketReconPeriods); err != nil {
 		return nil, err
 	}
@@ -179,7 +180,8 @@ func (w *Worker) addJobs() error {
 	}
 	return errors.Join(
 		add(&Job{Name: JobUsage, Settle: cfg.Settle, Most: 31 * day, Lookback: cfg.Lookback}, func(a []Account, c *Cost) looks {
-			return (&Usage{Accounts: a, Books: w.books, Metrics: metrics, Cost: c, Zone: zone, Tolerance: cfg.UsageTolerance}).Look
+			w.usage = &Usage{Accounts: a, Books: w.books, Bus: w.bus, Metrics: metrics, Cost: c, Zone: zone, Tolerance: cfg.UsageTolerance}
+			return w.usage.Look
 		}),
 		add(&Job{Name: JobCoverage}, func(a []Account, _ *Cost) looks {
 			return (&Coverage{Accounts: a, Books: w.books, LateAfter: cfg.LateAfter}).Look
