@@ -65,6 +65,23 @@ func TestNotifications(t *testing.T) {
 	if got := r.standing(); len(got) != 0 {
 		t.Fatalf("still missing: %v", got)
 	}
+	for _, id := range []string{"p-0", "p-1"} { // a look-up found that they were refunded
+		rec := r.events[id].Record
+		rec.State, rec.Evidence = order.Refunded, order.EvidenceLookup
+		r.event(rec)
+	}
+	r.notify("Refund", fmt.Sprintf(`{"id":"r-1","timestamp":1700000000,"nonce":12345,"event":"Refund","iccid":%q,"orderId":%s,"outTradeNo":"p-1","orderAmount":"0.50","refundAmount":"0.50"}`,
+		r.iccid(1), r.events["p-1"].SupplierOrderID))
+	r.sleep(testSettle + time.Minute)
+	r.run(JobNotifications)
+	if diff := cmp.Diff([]string{"notification_missing p-0"}, r.standing()); diff != "" {
+		t.Fatalf("refunds (-want +got):\n%s", diff)
+	}
+	r.sleep(8 * 24 * time.Hour)
+	r.run(JobNotifications)
+	if got := r.standing(); len(got) != 0 {
+		t.Fatalf("after a week: %v", got)
+	}
 }
 
 // TestRecordsMeetsCardsByNotification: a purchase in our name on a card that we

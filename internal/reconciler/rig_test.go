@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/shopspring/decimal"
 
 	"github.com/simline/simline/internal/bus"
@@ -224,6 +225,19 @@ func messages[T any](r *rig, stream, filter string) []T {
 		out = append(out, v)
 	}
 	return out
+}
+
+// asked is how many calls a job made to an endpoint, and how few would have done.
+func (r *rig) asked(job, endpoint string) (calls, least float64) {
+	r.t.Helper()
+	read := func(c prometheus.Counter) float64 {
+		var m dto.Metric
+		if err := c.Write(&m); err != nil {
+			r.t.Fatal(err)
+		}
+		return m.GetCounter().GetValue()
+	}
+	return read(r.worker.metrics.calls.WithLabelValues(job, endpoint)), read(r.worker.metrics.optimum.WithLabelValues(job, endpoint))
 }
 
 func contextWithCancel(t *testing.T) (context.Context, context.CancelFunc) {

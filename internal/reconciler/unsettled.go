@@ -33,7 +33,7 @@ type Unsettled struct {
 
 // Look asks for what is open now; which span it is for does not matter.
 func (j *Unsettled) Look(ctx context.Context, run *Run, sitting *Sitting) error {
-	p := &unsettledPass{Unsettled: j, run: run, sitting: sitting, seen: map[string]bool{}, asking: map[string]*asking{}, failed: map[string]error{}}
+	p := &unsettledPass{Unsettled: j, run: run, sitting: sitting, seen: map[string]bool{}, asking: map[string]*asking{}, pools: map[poolOf][]order.Record{}, failed: map[string]error{}}
 	if err := j.Ledger.Open(ctx, func(r order.Record) error { return p.order(ctx, r) }); err != nil {
 		return err
 	}
@@ -41,6 +41,9 @@ func (j *Unsettled) Look(ctx context.Context, run *Run, sitting *Sitting) error 
 		if err := p.finish(ctx, a); err != nil {
 			return err
 		}
+	}
+	if err := p.sendPools(ctx); err != nil {
+		return err
 	}
 	if err := p.close(ctx); err != nil {
 		return err
@@ -75,7 +78,9 @@ type unsettledPass struct {
 	sitting *Sitting
 	seen    map[string]bool    // abouts with a finding that are still open
 	asking  map[string]*asking // by account: package orders on their way through the states
-	failed  map[string]error   // by account: why it is asked no more in this pass
+	pools   map[poolOf][]order.Record
+	pooled  int              // orders in pools
+	failed  map[string]error // by account: why it is asked no more in this pass
 }
 
 func accountKey(a Account) string { return a.Supplier + "/" + a.Name }
@@ -116,6 +121,8 @@ func (p *unsettledPass) order(ctx context.Context, r order.Record) error {
 			p.asking[accountKey(account)] = a
 		}
 		return p.ask(ctx, a, 0, r)
+	case r.Product == order.ProductPoolPackage && account.Pools != nil:
+		return p.pool(ctx, account, r)
 	case account.Statuses != nil:
 		return p.lookUp(ctx, account, r)
 	}

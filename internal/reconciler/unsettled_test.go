@@ -3,6 +3,7 @@ package reconciler
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -51,6 +52,13 @@ func TestUnsettledAsksAndReports(t *testing.T) {
 	if err := r.sim.Refund("lost-007", nil, true); err != nil {
 		t.Fatal(err)
 	}
+	for i := range 70 { // two batches
+		req := order.Request{OrderID: fmt.Sprintf("pool-%02d", i), Supplier: order.EIOTCLUB, Product: order.ProductPoolPackage, Account: "default",
+			PoolObjectID: strconv.Itoa(sim.SeedPoolID), PoolTypeCode: sim.PoolTypeCode}
+		rec := r.intent(req)
+		r.place(req)
+		r.open(rec, order.Unknown, order.CertainUnknown)
+	}
 	never := r.intent(r.packageRequest("never", r.iccid(1)))
 	r.open(never, order.Unknown, order.CertainUnknown)
 
@@ -70,10 +78,17 @@ func TestUnsettledAsksAndReports(t *testing.T) {
 	r.sleep(testSettle + time.Second)
 	r.run(JobUnsettled)
 	got := r.evidence()
-	if len(got) != 121 {
-		t.Fatalf("%d pieces of evidence, want 121", len(got))
+	if len(got) != 191 {
+		t.Fatalf("%d pieces of evidence, want 191", len(got))
 	}
-	for id, state := range map[string]string{"lost-000": "fulfilled", "lost-007": "refunded", "lost-119": "fulfilled", "esim": "fulfilled"} {
+	// 121 packages: three full batches, then those in none of the states before.
+	for endpoint, most := range map[string]float64{"pool/record/list": 2, lookOf(order.ProductESIM): 1, "getOrderPackageDetails": 3 + 3 + 3} {
+		calls, least := r.asked(JobUnsettled, endpoint)
+		if calls != least || calls == 0 || calls > most {
+			t.Errorf("%s: %v calls, %v would do; want %v at most", endpoint, calls, least, most)
+		}
+	}
+	for id, state := range map[string]string{"lost-000": "fulfilled", "lost-007": "refunded", "lost-119": "fulfilled", "esim": "fulfilled", "pool-69": "fulfilled"} {
 		e := got[id]
 		o, _ := r.sim.Order(id)
 		if e.StateThere != state || e.SupplierOrderID != o.ID() || e.Source != order.EvidenceLookup || e.Certainty != order.CertainPlaced {
@@ -92,11 +107,15 @@ func TestUnsettledAsksAndReports(t *testing.T) {
 
 	r.sleep(time.Hour)
 	r.run(JobUnsettled)
-	if n := len(r.standing()); n != 122 {
-		t.Errorf("%d stuck orders, want 122", n)
+	if n := len(r.standing()); n != 192 {
+		t.Errorf("%d stuck orders, want 192", n)
 	}
-	for i := range 120 { // orderer believes the evidence
-		rec := r.events[fmt.Sprintf("lost-%03d", i)].Record
+	for i := range 190 { // orderer believes the evidence
+		id := fmt.Sprintf("lost-%03d", i)
+		if i >= 120 {
+			id = fmt.Sprintf("pool-%02d", i-120)
+		}
+		rec := r.events[id].Record
 		rec.State, rec.Certainty, rec.SupplierOrderID = order.Fulfilled, order.CertainPlaced, got[rec.OrderID].SupplierOrderID
 		r.event(rec)
 		if err := r.ledger.Unguard(r.ctx, rec.OrderID); err != nil {

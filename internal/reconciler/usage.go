@@ -113,7 +113,8 @@ func (p *usagePass) stretches(ctx context.Context) ([]stretch, error) {
 		if d.to.After(p.run.From) {
 			add(d)
 			if d.to.Day() == 1 {
-				add(stretch{d.to.AddDate(0, -1, 0), d.to, true})
+				y, m, _ := d.to.Date()
+				add(stretch{midnight(y, m-1, 1, p.Zone), d.to, true})
 			}
 		}
 	}
@@ -147,10 +148,40 @@ func (p *usagePass) stretches(ctx context.Context) ([]stretch, error) {
 	return out, nil
 }
 
-func (p *usagePass) day(t time.Time) stretch {
-	y, m, d := t.In(p.Zone).Date()
-	from := time.Date(y, m, d, 0, 0, 0, 0, p.Zone)
-	return stretch{from: from, to: time.Date(y, m, d+1, 0, 0, 0, 0, p.Zone)}
+func (p *usagePass) day(t time.Time) stretch { return dayOf(t, p.Zone) }
+
+// dayOf is the day that t lies in, in a zone whose days may have any length: where
+// a clock change skips midnight the day begins at the change.
+func dayOf(t time.Time, zone *time.Location) stretch {
+	y, m, d := t.In(zone).Date()
+	return stretch{from: midnight(y, m, d, zone), to: midnight(y, m, d+1, zone)}
+}
+
+// midnight is the first moment of a date. time.Date leaves open on which side of a
+// gap it falls: what comes out before the date is moved to the change, and where
+// the clock shows midnight twice the first counts.
+func midnight(y int, m time.Month, d int, zone *time.Location) time.Time {
+	at := time.Date(y, m, d, 0, 0, 0, 0, zone)
+	date := time.Date(y, m, d, 0, 0, 0, 0, time.UTC) // normalized
+	if start, end := at.ZoneBounds(); before(at, date) {
+		return end
+	} else if !start.IsZero() {
+		_, now := at.Zone()
+		_, earlierZone := start.Add(-1).Zone()
+		if first := at.Add(time.Duration(now-earlierZone) * time.Second); first.Before(start) && !before(first, date) {
+			return first
+		}
+		if at.After(start) && !before(start, date) && before(start.Add(-1), date) {
+			return start // midnight itself was skipped
+		}
+	}
+	return at
+}
+
+// before says whether the clock shows an earlier date than date's, which is UTC.
+func before(t, date time.Time) bool {
+	y, m, d := t.Date()
+	return time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Before(date)
 }
 
 // compare asks for every card that may have used anything, a batch at a time.
@@ -285,9 +316,11 @@ func (p *usagePass) again(ctx context.Context) error {
 }
 
 func (p *usagePass) parse(name string) (stretch, error) {
-	if from, err := time.ParseInLocation(monthLayout, name, p.Zone); err == nil {
-		return stretch{from, from.AddDate(0, 1, 0), true}, nil
+	if first, err := time.Parse(monthLayout, name); err == nil {
+		y, m, _ := first.Date()
+		return stretch{midnight(y, m, 1, p.Zone), midnight(y, m+1, 1, p.Zone), true}, nil
 	}
-	from, err := time.ParseInLocation(time.DateOnly, name, p.Zone)
-	return stretch{from: from, to: from.AddDate(0, 0, 1)}, err
+	date, err := time.Parse(time.DateOnly, name)
+	y, m, d := date.Date()
+	return stretch{from: midnight(y, m, d, p.Zone), to: midnight(y, m, d+1, p.Zone)}, err
 }
