@@ -1,6 +1,11 @@
 package warehouse
 
-import "io"
+import (
+	"context"
+	"io"
+
+	"github.com/simline/simline/internal/cdr"
+)
 
 // OverColumns is db as it would be over native TCP, where the driver makes and
 // reads the columns; over HTTP the same code runs.
@@ -13,3 +18,9 @@ func UnpackIDs(b []byte, each func(int64)) error        { return unpackIDs(b, ea
 func DecodeStored(r io.Reader, each func(Stored)) error { return decodeStored(r, each) }
 
 const StoredWidth = storedWidth
+
+// InsertColumns is InsertCDR over native TCP without the settings that a server
+// of today gets, for one that does not know them.
+func (db *DB) InsertColumns(ctx context.Context, b Batch, rows []cdr.Row) error {
+	return db.insertCDRColumns(ctx, b, rows)
+}
