@@ -9,7 +9,7 @@ import (
 
 // readBuffer is how much of the stream is held at once. It must hold at least
 // one line of MaxLine bytes.
-const readBuffer = 512 << 10
+const readBuffer = 64 << 10
 
 // ErrHeader says that the header names the documented columns in another
 // order. Reading on would load one field as another, so nothing is read.
@@ -64,7 +64,7 @@ func NewDecoder(src io.Reader, rules Rules, reject func(Reject) error) *Decoder 
 		src:    src,
 		parser: parser{limits: newLimits(rules)},
 		reject: reject,
-		buf:    make([]byte, readBuffer),
+		buf:    make([]byte, readBuffer+slack),
 		stats:  Stats{Ascending: true},
 	}
 }
@@ -196,7 +196,10 @@ func (d *Decoder) line() (line []byte, whole bool, err error) {
 		d.skipping = true
 		return line[:MaxLine], whole, nil
 	}
-	return bytes.TrimSuffix(line, []byte{'\r'}), whole, nil
+	if n := len(line); n > 0 && line[n-1] == '\r' {
+		line = line[:n-1]
+	}
+	return line, whole, nil
 }
 
 // skip drops the rest of a line that does not fit, keeping its beginning.
@@ -224,7 +227,7 @@ func (d *Decoder) fill() {
 		d.end -= d.start
 		d.start = 0
 	}
-	n, err := d.src.Read(d.buf[d.end:])
+	n, err := d.src.Read(d.buf[d.end:readBuffer])
 	d.end += n
 	if err != nil {
 		d.eof = true

@@ -2,9 +2,11 @@ package cdr
 
 import (
 	"encoding/binary"
+	"math"
+	"math/bits"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
+	"github.com/zeebo/xxh3"
 )
 
 const (
@@ -48,15 +50,24 @@ func newLimits(r Rules) limits {
 // parser turns one line into one row.
 type parser struct {
 	limits
-	canon []byte // scratch for the slow path
+	day   daySeen
+	lens  struct{ iccid, imsi uint8 } // of the row before
+	canon []byte                      // scratch for what is not canonical
+}
+
+// daySeen is the day that the last time read was of.
+type daySeen struct {
+	first    uint64 // "yyyy-MM-" as it stood
+	rest     uint32 // "-dd "
+	midnight uint32
 }
 
 // line parses one line without its line end. The canonical form (no quotes, no
 // blanks, no signs) takes the fast path; whatever it refuses is looked at again
 // slowly, so the fast path never has to explain itself.
 func (p *parser) line(b []byte, r *Row) Reason {
-	if fast(b, r) {
-		r.Hash = xxhash.Sum64(b)
+	if p.fast(b, r) {
+		r.Hash = xxh3.Hash(b)
 		return p.check(r)
 	}
 	reason := p.slow(b, r)
@@ -86,113 +97,195 @@ func (p *parser) outside(r *Row) bool {
 	return int64(r.Start) < p.winStart || int64(r.Stop) < p.winStart || int64(r.Stop) >= p.winEnd
 }
 
-// fast parses the canonical form in one walk over the bytes and reports false
-// for everything else.
-func fast(b []byte, r *Row) bool {
+// fast parses the canonical form in one walk over the bytes, eight at a time,
+// and reports false for everything else. It looks up to slack bytes past the
+// line's end, which must be readable, and never takes them for the line's.
+func (p *parser) fast(b []byte, r *Row) bool {
 	// 1 id + 19 + 19 times + 18 iccid + 1 usage + 5 mccmnc + 7 commas.
-	if len(b) < 70 || len(b) > 160 {
+	end := len(b)
+	if end < 70 || end > 160 || cap(b) < end+slack {
 		return false
 	}
+	b = b[:end+slack]
 	var n int
 	var ok bool
-	if r.ID, n, ok = number(b); !ok || n+41 > len(b) {
+	if r.ID, n, ok = number(b); !ok {
 		return false
 	}
-	b = b[n+1:]
-	if b[19] != ',' || b[39] != ',' {
+	at := n + 1
+	times := b[at : at+40]
+	if times[19] != ',' || times[39] != ',' {
 		return false
 	}
-	start, ok1 := parseTime(b[:19])
-	stop, ok2 := parseTime(b[20:39])
-	if !ok1 || !ok2 {
+	if r.Start, ok = p.time((*[19]byte)(times)); !ok {
 		return false
 	}
-	r.Start, r.Stop = start, stop
-	b = b[40:]
+	if r.Stop, ok = p.time((*[19]byte)(times[20:])); !ok {
+		return false
+	}
+	at += 40
 
-	n, ok = text(b, r.iccid[:])
-	if !ok || n < 18 {
+	if n = alike((*[slack]byte)(b[at:]), r.iccid[:], p.lens.iccid); n < 18 || at+n >= end {
 		return false
 	}
-	r.nICCID = uint8(n)
-	b = b[n+1:]
+	r.nICCID, p.lens.iccid = uint8(n), uint8(n)
+	at += n + 1
 
-	n, ok = text(b, r.imsi[:])
-	if !ok || n != 0 && n < 6 {
+	if n = alike((*[slack]byte)(b[at:]), r.imsi[:], p.lens.imsi); n != 0 && n < 6 || at+n >= end {
 		return false
 	}
-	r.nIMSI = uint8(n)
-	b = b[n+1:]
+	r.nIMSI, p.lens.imsi = uint8(n), uint8(n)
+	at += n + 1
 
-	if r.Usage, n, ok = number(b); !ok {
+	if r.Usage, n, ok = number(b[at:]); !ok || at+n >= end {
 		return false
 	}
-	b = b[n+1:]
+	at += n + 1
 
-	n, ok = text(b, r.imei[:])
-	if !ok || n != 0 && n < 14 {
+	if n = alike((*[slack]byte)(b[at:]), r.imei[:], 15); n != 0 && n < 14 || at+n >= end {
 		return false
 	}
 	r.nIMEI = uint8(n)
-	b = b[n+1:]
+	at += n + 1
 
-	if len(b) != 5 && len(b) != 6 {
+	// Five or six digits, and they are the last.
+	n = end - at
+	net := binary.LittleEndian.Uint64(b[at:])
+	if n != 5 && n != 6 || countDigits(net) < n {
 		return false
 	}
-	for i, c := range b {
-		if c-'0' > 9 {
-			return false
-		}
-		r.mccmnc[i] = c
-	}
-	r.nMCCMNC = uint8(len(b))
+	binary.LittleEndian.PutUint32(r.mccmnc[:], uint32(net))
+	r.mccmnc[4], r.mccmnc[5] = byte(net>>32), byte(net>>40)
+	r.nMCCMNC = uint8(n)
 	return true
 }
 
-// number reads a canonical non-negative decimal of up to 18 digits that a comma
-// ends. Longer ones and leading zeros are left to the slow path.
+// slack is how far past a line's end the fast path may look.
+const slack = 32
+
+const (
+	zeros  = 0x3030303030303030 // eight times '0'
+	over9  = 0x7676767676767676 // added to a byte above 9, sets its high bit
+	signal = 0x8080808080808080
+)
+
+// others marks those of v's eight bytes that are not digits by their high bit,
+// the lowest of them exactly: one may disturb those above it, never those below.
+func others(v uint64) uint64 {
+	v ^= zeros
+	return (v | (v + over9)) & signal
+}
+
+// countDigits is how many of v's bytes, from the lowest on, are digits.
+func countDigits(v uint64) int { return bits.TrailingZeros64(others(v)) / 8 }
+
+// number reads a canonical non-negative decimal that a comma ends. Leading zeros
+// and what no int64 holds are left to the slow path.
 func number(b []byte) (v int64, n int, ok bool) {
-	for n < len(b) {
-		c := b[n] - '0'
-		if c > 9 {
-			break
+	word := binary.LittleEndian.Uint64(b)
+	n = countDigits(word)
+	v = value(word, n)
+	if n == 8 {
+		word = binary.LittleEndian.Uint64(b[8:])
+		more := countDigits(word)
+		v = v*tens[more] + value(word, more)
+		n += more
+	}
+	for n >= 16 && n < 19 && b[n]-'0' <= 9 {
+		d := int64(b[n] - '0')
+		if v > (math.MaxInt64-d)/10 {
+			return 0, n, false
 		}
-		v = v*10 + int64(c)
+		v = v*10 + d
 		n++
 	}
-	ok = n > 0 && n <= 18 && n < len(b) && b[n] == ',' && (b[0] != '0' || n == 1)
+	ok = n > 0 && b[n] == ',' && (b[0] != '0' || n == 1)
 	return v, n, ok
 }
 
-// text copies digits into dst up to the comma that ends them, eight at a time.
-func text(b, dst []byte) (n int, ok bool) {
-	for n+8 <= len(b) && n+8 <= len(dst) {
-		eight := binary.LittleEndian.Uint64(b[n:])
-		if !eightDigits(eight) {
-			break
-		}
-		binary.LittleEndian.PutUint64(dst[n:], eight)
-		n += 8
+var tens = [9]int64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8}
+
+// value is the number that the first n digits in v make, n up to 8.
+func value(v uint64, n int) int64 {
+	if n == 0 {
+		return 0
 	}
-	for n < len(b) {
-		c := b[n]
-		if c-'0' > 9 {
-			return n, c == ','
-		}
-		if n == len(dst) {
-			return n, false
-		}
-		dst[n] = c
-		n++
-	}
-	return n, false
+	v = (v ^ zeros) << (64 - 8*n) // zeros in front
+	v = v*10 + v>>8               // pairs, in every other byte
+	v = (v&0x000000FF000000FF*0x000F424000000064 + v>>16&0x000000FF000000FF*0x0000271000000001) >> 32
+	return int64(uint32(v))
 }
 
-// eightDigits reports whether each byte of v is '0' to '9': its high half is 3,
-// and stays 3 when 6 is added.
-func eightDigits(v uint64) bool {
-	const high, three, six = 0xF0F0F0F0F0F0F0F0, 0x3030303030303030, 0x0606060606060606
-	return v&high == three && (v+six)&high == three
+// alike is digitsOf for a field that is mostly as long as in the row before. To
+// guess n, and be right, lets the processor begin with the next field before it
+// is through with this one.
+func alike(b *[slack]byte, dst []byte, n uint8) int {
+	if n >= 8 && b[n%slack] == ',' {
+		first, last := binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(b[n-8:])
+		bad := others(first) | others(last)
+		binary.LittleEndian.PutUint64(dst, first)
+		if n > 16 {
+			second := binary.LittleEndian.Uint64(b[8:])
+			bad |= others(second)
+			binary.LittleEndian.PutUint64(dst[8:], second)
+		}
+		if bad == 0 {
+			binary.LittleEndian.PutUint64(dst[n-8:], last)
+			return int(n)
+		}
+	}
+	return digitsOf(b, dst)
+}
+
+// digitsOf copies digits into dst up to the comma that ends them and returns how
+// many there are; -1 if something else ends them, or they are too many.
+func digitsOf(b *[slack]byte, dst []byte) int {
+	first := binary.LittleEndian.Uint64(b[:])
+	n, m := 0, others(first)
+	if m == 0 {
+		binary.LittleEndian.PutUint64(dst, first)
+		if n, m = 8, others(binary.LittleEndian.Uint64(b[8:])); m == 0 {
+			n, m = 16, others(binary.LittleEndian.Uint64(b[16:]))
+		}
+	}
+	n = (n + bits.TrailingZeros64(m)/8) % slack // 24 at the most
+	switch {
+	case b[n] != ',' || n > len(dst):
+		return -1
+	case n < 8:
+		copy(dst, b[:n])
+		return n
+	case n > 16:
+		binary.LittleEndian.PutUint64(dst[8:], binary.LittleEndian.Uint64(b[8:]))
+	}
+	// The last eight, over some that are there already.
+	binary.LittleEndian.PutUint64(dst[n-8:], binary.LittleEndian.Uint64(b[n-8:]))
+	return n
+}
+
+// time is parseTime for rows that follow one another: their day is mostly the
+// same, and only the time of day is read.
+func (p *parser) time(b *[19]byte) (uint32, bool) {
+	first, rest := binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint32(b[7:])
+	if first != p.day.first || rest != p.day.rest {
+		var midnight [19]byte
+		copy(midnight[copy(midnight[:], b[:11]):], "00:00:00")
+		t, ok := parseTime(midnight[:])
+		if !ok {
+			return 0, false
+		}
+		p.day = daySeen{first, rest, t}
+	}
+	// "HH:mm:ss": digits become 0 to 9, colons 0.
+	v := binary.LittleEndian.Uint64(b[11:]) ^ 0x30303A30303A3030
+	if (v|(v+0x76767F76767F7676))&signal != 0 {
+		return 0, false
+	}
+	h, m, s := uint32(v&0xFF*10+v>>8&0xFF), uint32(v>>24&0xFF*10+v>>32&0xFF), uint32(v>>48&0xFF*10+v>>56)
+	if h > 23 || m > 59 || s > 59 {
+		return 0, false
+	}
+	return p.day.midnight + h*3600 + m*60 + s, true
 }
 
 // daysBefore is how many days of a common year precede each month, 1 to 12.

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"strconv"
 
-	"github.com/cespare/xxhash/v2"
+	"github.com/zeebo/xxh3"
 )
 
 // slow parses a line that is not in canonical form: quotes, blanks around
@@ -50,7 +50,7 @@ func (p *parser) slow(b []byte, r *Row) Reason {
 	c = strconv.AppendInt(append(c, ','), r.Usage, 10)
 	c = append(append(c, ','), r.IMEI()...)
 	c = append(append(c, ','), r.MCCMNC()...)
-	r.Hash = xxhash.Sum64(c)
+	r.Hash = xxh3.Hash(c)
 	p.canon = c
 	return ""
 }
