@@ -23,9 +23,10 @@ demo: prepare build ## the same for a minute and a half; fails unless all books 
 	$(BIN)/demo -bin $(BIN) -bounded
 
 ##@ Prove it
-.PHONY: test check bench soak fuzz chaos
-test: prepare ## every test, on real NATS and the real ClickHouse engine, with the race detector
+.PHONY: test check bench soak fuzz chaos chaos-real
+test: prepare ## every test, on real NATS and the real ClickHouse engine, with the race detector; 10,000 runs of the order engine without it
 	$(GO) test $(TESTFLAGS) $(PKGS)
+	CHAOS_SEEDS=10000 $(GO) test -count=1 -timeout 20m -run 'TestChaos$$|TestFaultTable' ./internal/orderer
 
 check: ## format, vet, staticcheck, govulncheck, generated files, import rules, tidy module
 	tools/check
@@ -40,7 +41,10 @@ fuzz: ## fuzz each decoder for FUZZTIME (30s)
 	tools/fuzz $(FUZZTIME)
 
 chaos: ## as many random runs of the order engine as SEEDS says (20000); SEED=n repeats one
-	CHAOS_SEEDS=$(or $(SEEDS),20000) CHAOS_SEED=$(SEED) $(GO) test -count=1 -timeout 0 -run 'TestChaos|TestFaultTable' ./internal/orderer
+	CHAOS_SEEDS=$(or $(SEEDS),20000) CHAOS_SEED=$(SEED) $(GO) test -count=1 -timeout 0 -run 'TestChaos$$|TestFaultTable' ./internal/orderer
+
+chaos-real: prepare ## 2,000 orders through 3 real orderers that are killed, stopped, restarted; NATS too; about four minutes
+	CHAOS_REAL=1 CHAOS_SEED=$(SEED) $(GO) test -count=1 -v -timeout 15m ./internal/chaos
 
 ##@ Make it
 .PHONY: build images generate generate-check prepare clean

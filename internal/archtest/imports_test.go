@@ -51,6 +51,7 @@ var mayImport = []struct {
 	{"internal/sim", []string{"internal/supplier", "internal/cdr", "internal/sim"}},
 	{"internal/devstack", []string{"internal/sim", "internal/bus", "internal/warehouse", "internal/devstack"}},
 	{"internal/e2e", slices.Concat(production, []string{"internal/devstack", "internal/sim", "internal/e2e"})},
+	{"internal/chaos", slices.Concat(production, []string{"internal/devstack", "internal/sim", "internal/e2e"})},
 	{"internal/soak", slices.Concat(production, []string{"internal/devstack", "internal/sim", "internal/e2e"})},
 	{"internal/tools", slices.Concat(production, workers)},
 	{"internal/archtest", nil},

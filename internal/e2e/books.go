@@ -19,7 +19,8 @@ type Figure struct {
 	Complaints []string // the first few that differ
 }
 
-func equal(what string, want, got int64) Figure {
+// Equal is a figure that two books must agree on.
+func Equal(what string, want, got int64) Figure {
 	return Figure{What: what, Want: fmt.Sprint(want), Got: fmt.Sprint(got), OK: want == got}
 }
 
@@ -55,11 +56,11 @@ func (b Books) Compare(heldAllowed bool) []Figure {
 	twice := Figure{What: "bought more than once", Want: "0", OK: true}
 	for id, p := range b.Bought {
 		if p.Times > 1 {
-			twice.complain("%s: %d times", id, p.Times)
+			twice.Complain("%s: %d times", id, p.Times)
 		}
 	}
 	twice.Got = fmt.Sprint(len(twice.Complaints))
-	figures = append(figures, equal("orders asked for = bought at the suppliers", int64(len(b.Requested)), int64(b.Sold)), twice)
+	figures = append(figures, Equal("orders asked for = bought at the suppliers", int64(len(b.Requested)), int64(b.Sold)), twice)
 
 	settled := Figure{What: "orders fulfilled in the ledger", Want: fmt.Sprint(len(b.Requested)), OK: true}
 	ids := Figure{What: "reported with the supplier's true order id", Want: fmt.Sprint(len(b.Requested)), OK: true}
@@ -73,17 +74,17 @@ func (b Books) Compare(heldAllowed bool) []Figure {
 		case r.State == order.Held && heldAllowed:
 			held++
 		default:
-			settled.complain("%s: state %q, error %+v", id, r.State, deref(r.Error))
+			settled.Complain("%s: state %q, error %+v", id, r.State, deref(r.Error))
 		}
 		if r.State == order.Fulfilled && r.SupplierOrderID != p.SupplierOrderID {
-			ids.complain("%s: %q, true %q", id, r.SupplierOrderID, p.SupplierOrderID)
+			ids.Complain("%s: %q, true %q", id, r.SupplierOrderID, p.SupplierOrderID)
 		} else if r.State == order.Fulfilled || r.State == order.Held && heldAllowed {
 			right++
 		}
 		if r.State != order.Begin && a.State == string(r.State) && a.SupplierOrderID == r.SupplierOrderID {
 			alike++
 		} else {
-			archived.complain("%s: %+v, ledger %q %q", id, a, r.State, r.SupplierOrderID)
+			archived.Complain("%s: %+v, ledger %q %q", id, a, r.State, r.SupplierOrderID)
 		}
 	}
 	settled.Got, ids.Got, archived.Got = fmt.Sprint(done), fmt.Sprint(right), fmt.Sprint(alike)
@@ -91,7 +92,7 @@ func (b Books) Compare(heldAllowed bool) []Figure {
 		settled.Got += fmt.Sprintf(" + %d held", held)
 	}
 	if len(b.Archive) != len(b.Requested) {
-		archived.complain("%d orders in mart.orders", len(b.Archive))
+		archived.Complain("%d orders in mart.orders", len(b.Archive))
 	}
 	figures = append(figures, settled, ids, archived)
 
@@ -101,11 +102,11 @@ func (b Books) Compare(heldAllowed bool) []Figure {
 		if b.Webhooks[id] == 1 {
 			once++
 		} else {
-			hooks.complain("%s: %d rows", id, b.Webhooks[id])
+			hooks.Complain("%s: %d rows", id, b.Webhooks[id])
 		}
 	}
 	hooks.Got = fmt.Sprint(once)
-	figures = append(figures, hooks, equal("CDR bytes generated = SUM(bytes) of mart.usage_hourly", b.Usage, b.MartUsage))
+	figures = append(figures, hooks, Equal("CDR bytes generated = SUM(bytes) of mart.usage_hourly", b.Usage, b.MartUsage))
 	planted := slices.Clone(b.Planted)
 	for _, id := range b.Stuck {
 		if heldAllowed && b.Ledger[id].State == order.Held { // true: a person must settle it
@@ -130,7 +131,8 @@ func deref(e *order.Error) order.Error {
 
 const maxComplaints = 5
 
-func (f *Figure) complain(format string, args ...any) {
+// Complain notes one difference.
+func (f *Figure) Complain(format string, args ...any) {
 	f.OK = false
 	if len(f.Complaints) < maxComplaints {
 		f.Complaints = append(f.Complaints, fmt.Sprintf(format, args...))

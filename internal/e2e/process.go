@@ -21,9 +21,16 @@ import (
 // Workers are the five binaries, in the order in which they start.
 var Workers = []string{"archiver", "orderer", "ingest", "cdrpull", "reconciler"}
 
-// Build compiles the workers and simctl into dir.
-func Build(ctx context.Context, dir string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator), "./cmd/...")
+// Build compiles commands, all of them if none is named, into dir.
+func Build(ctx context.Context, dir string, commands ...string) error {
+	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	for _, c := range commands {
+		args = append(args, "./cmd/"+c)
+	}
+	if len(commands) == 0 {
+		args = append(args, "./cmd/...")
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
 	root, err := moduleRoot(ctx)
 	if err != nil {
 		return err
@@ -180,6 +187,26 @@ func (p *Process) Stop(limit time.Duration) error {
 	}
 	if err := p.exit(); err != nil {
 		return fmt.Errorf("%s did not stop cleanly: %w\n%s", p.Name, err, p.Tail(20))
+	}
+	return nil
+}
+
+// Freeze stops it in whatever it does, as a machine that is too busy does; Thaw lets
+// it go on.
+func (p *Process) Freeze() error { return p.send(syscall.SIGSTOP) }
+
+// Thaw ends a Freeze.
+func (p *Process) Thaw() error { return p.send(syscall.SIGCONT) }
+
+func (p *Process) send(sig syscall.Signal) error {
+	p.mu.Lock()
+	cmd := p.cmd
+	p.mu.Unlock()
+	if cmd == nil {
+		return fmt.Errorf("%s was never started", p.Name)
+	}
+	if err := cmd.Process.Signal(sig); err != nil {
+		return fmt.Errorf("signal %s: %w", p.Name, err)
 	}
 	return nil
 }

@@ -23,8 +23,9 @@ type kv interface {
 
 // budget is how many calls an account may make, over all replicas. A replica
 // takes some at a time out of the common count; what it does not use of them in
-// their window is lost. Where a supplier documents no limit there is no count,
-// only the pause that it asks for when there were too many.
+// their window is lost, unless the supplier's limit headers say that it is not. Where
+// a supplier documents no limit there is no count, only the pause that it asks for
+// when there were too many.
 type budget struct {
 	kv     kv
 	key    string
@@ -34,8 +35,18 @@ type budget struct {
 
 	mu    sync.Mutex
 	left  int       // taken and not used yet
+	used  int       // the common count as we left it …
+	seen  time.Time // … at this moment
 	until time.Time // when left is lost
 	pause time.Time // no call before
+	told  told      // by the supplier, last
+}
+
+// told is what a limit header said: calls left, and when the count starts anew (zero
+// if it did not say).
+type told struct {
+	left      int
+	at, reset time.Time
 }
 
 // budgetValue is the common count in the bucket.
@@ -44,6 +55,8 @@ type budgetValue struct {
 	Used  int       `json:"used"`
 	// Pause: the supplier said that there were too many; no call before.
 	Pause time.Time `json:"pause,omitzero"`
+	// At is when somebody last took of it.
+	At time.Time `json:"at,omitzero"`
 }
 
 const (
@@ -51,6 +64,8 @@ const (
 	budgetParts = 50
 	// busyPause is the pause after "too many" without a wish of the supplier's.
 	busyPause = time.Second
+	// windowSlack is how exactly a header tells a window's end.
+	windowSlack = 5 * time.Second
 )
 
 func budgetKey(supplier, account string) string { return "calls." + supplier + "." + account }
@@ -66,7 +81,9 @@ func (b *budget) take(ctx context.Context) (until time.Time, err error) {
 	if b.limit == 0 {
 		return time.Time{}, nil
 	}
-	if b.left == 0 || !now.Before(b.until) {
+	// More is used than we know of: others have the key.
+	more := b.told.at.After(b.seen) && b.limit-b.told.left > b.used+b.part()
+	if b.left == 0 || !now.Before(b.until) || more {
 		if until, err := b.refill(ctx, now); err != nil || !until.IsZero() {
 			return until, err
 		}
@@ -74,6 +91,9 @@ func (b *budget) take(ctx context.Context) (until time.Time, err error) {
 	b.left--
 	return time.Time{}, nil
 }
+
+// part is how many calls a replica takes at a time.
+func (b *budget) part() int { return max(1, b.limit/budgetParts) }
 
 // refill takes some of the window's calls out of the common count.
 func (b *budget) refill(ctx context.Context, now time.Time) (until time.Time, err error) {
@@ -89,22 +109,71 @@ func (b *budget) refill(ctx context.Context, now time.Time) (until time.Time, er
 			b.pause = v.Pause
 			return v.Pause, nil
 		}
-		end := v.Start.Add(b.window)
-		n := min(b.limit-v.Used, max(1, b.limit/budgetParts))
-		if n <= 0 {
-			return end, nil
+		was := v.Used
+		if now.Before(b.until) {
+			v.Used = max(0, v.Used-b.left) // what is in hand goes back
 		}
+		b.correct(&v)
+		v.At = now.UTC()
+		end := v.Start.Add(b.window)
+		n := max(0, min(b.limit-v.Used, b.part()))
 		v.Used += n
-		// If we die here: these calls are lost to everyone until the window ends.
+		if n == 0 && b.left == 0 && v.Used == was {
+			return end, nil // nothing that the others do not know
+		}
+		// If we die here: these calls are lost to everyone until the window ends, or the
+		// supplier says that they are not.
 		switch err := b.write(ctx, v, revision); {
 		case err == nil:
-			b.left, b.until = n, end
+			b.left, b.until, b.used, b.seen = n, end, v.Used, now
+			if n == 0 {
+				return end, nil
+			}
 			return time.Time{}, nil
 		case !errors.Is(err, jetstream.ErrKeyExists):
 			return time.Time{}, err
 		}
 	}
 	return now.Add(time.Second), nil // so many replicas at it that the next second is soon enough
+}
+
+// giveBack returns to the common count what was taken and not used, at a clean end.
+func (b *budget) giveBack(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for range 20 {
+		if b.left == 0 || !b.now().Before(b.until) {
+			return nil
+		}
+		v, revision, err := b.read(ctx)
+		if err != nil {
+			return err
+		}
+		v.Used = max(0, v.Used-b.left)
+		if err = b.write(ctx, v, revision); err == nil {
+			b.left = 0
+		} else if !errors.Is(err, jetstream.ErrKeyExists) {
+			return err
+		}
+	}
+	return nil
+}
+
+// correct brings the common count in line with what the supplier said in its window.
+// That more was used, by whoever else has the key, counts always. That less was, as
+// after a replica died with calls in hand, counts only if it was said since anybody
+// took of the count, and once that is used up: what the others hold is not in the
+// supplier's figure yet.
+func (b *budget) correct(v *budgetValue) {
+	if b.told.at.IsZero() || b.told.at.Before(v.Start) {
+		return
+	}
+	if start := b.told.reset.Add(-b.window); !b.told.reset.IsZero() && start.Sub(v.Start).Abs() > windowSlack && !start.After(b.told.at) {
+		v.Start = start.UTC()
+	}
+	if used := b.limit - b.told.left; used > v.Used || v.Used >= b.limit && b.told.at.After(v.At) {
+		v.Used = max(0, used)
+	}
 }
 
 func (b *budget) read(ctx context.Context) (v budgetValue, revision uint64, err error) {
@@ -169,7 +238,7 @@ func (b *budget) busy(retryAfter time.Duration) {
 func (b *budget) remaining(n int, reset time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.left = min(b.left, n)
+	b.told = told{n, b.now(), reset}
 	if n == 0 && reset.After(b.now()) {
 		b.pause = reset
 	}

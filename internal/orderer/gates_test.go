@@ -283,8 +283,75 @@ func TestCallBudgetIsSharedByReplicas(t *testing.T) {
 	if d := time.Until(until); d <= 0 || d > time.Hour {
 		t.Errorf("the next call is due in %s, want within the hour", d)
 	}
+	// A replica died with calls in hand: the supplier says that 7 are left.
+	budgets[1].remaining(7, time.Time{})
+	for range 7 {
+		if u, err := budgets[1].take(t.Context()); err != nil || !u.IsZero() {
+			t.Fatalf("a call that the supplier says is left has to wait until %s: %v", u, err)
+		}
+	}
+	if u, err := budgets[2].take(t.Context()); err != nil || u.IsZero() {
+		t.Errorf("one more than is left: %s, %v", u, err)
+	}
+	third := w.worker.newBudget(w.accounts[1])
+	third.limit = 100
+	if err := budgets[1].giveBack(t.Context()); err != nil { // nothing in hand, nothing back
+		t.Fatal(err)
+	}
+	if u, err := third.take(t.Context()); err != nil || u.IsZero() {
+		t.Errorf("a call out of nothing: %s, %v", u, err)
+	}
 	budgets[0].remaining(0, time.Now().Add(2*time.Hour))
 	if u, err := budgets[0].take(t.Context()); err != nil || time.Until(u) < time.Hour {
 		t.Errorf("the supplier's own reset is not kept: %s, %v", u, err)
+	}
+}
+
+// A replica that ends in order leaves what it took and did not use to the others.
+func TestCallBudgetIsGivenBack(t *testing.T) {
+	w := newWorld(t)
+	for i := range 200 { // each takes a part of 20, of 1,000, and uses one
+		b := w.worker.newBudget(w.accounts[1])
+		if until, err := b.take(t.Context()); err != nil || !until.IsZero() {
+			t.Fatalf("replica %d has no call left: %s, %v", i, until, err)
+		}
+		if err := b.giveBack(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Others buy with the same key: what the supplier says is left is what all replicas
+// share, and its window is theirs.
+func TestCallBudgetFollowsTheSuppliersHeaders(t *testing.T) {
+	w := newWorld(t)
+	first, second := w.worker.newBudget(w.accounts[1]), w.worker.newBudget(w.accounts[1])
+	take := func(b *budget) (until time.Time) {
+		t.Helper()
+		until, err := b.take(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return until
+	}
+	take(first)
+	reset := time.Now().Add(10 * time.Minute)
+	first.remaining(25, reset) // of 1,000
+	taken := 0
+	var until time.Time
+	for range 1000 {
+		b := []*budget{first, second}[taken%2]
+		if until = take(b); !until.IsZero() {
+			if until = take(first); !until.IsZero() {
+				break
+			}
+		}
+		taken++
+	}
+	if taken < 20 || taken > 45 { // what a replica has in hand may be beside it
+		t.Errorf("%d calls after the supplier said that 25 are left", taken)
+	}
+	if until.Sub(reset).Abs() > time.Minute {
+		t.Errorf("the next call at %s, want the supplier's reset %s", until, reset)
 	}
 }

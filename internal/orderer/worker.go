@@ -167,7 +167,21 @@ func (w *Worker) Run(ctx context.Context) error {
 		consume(bus.StreamWebhooks, bus.ConsumerOrdererWebhooks(s), 16, w.guarded(s, w.handleNotification))
 		g.Go(func() error { return w.sweepLoop(ctx, s) })
 	}
-	return g.Wait()
+	err = g.Wait()
+	w.returnBudgets()
+	return err
+}
+
+// returnBudgets lets the other replicas have the calls that this one took and does
+// not need any more.
+func (w *Worker) returnBudgets() {
+	ctx, cancel := context.WithTimeout(w.work, bus.PublishTimeout)
+	defer cancel()
+	for _, a := range w.accounts {
+		if err := a.budget.giveBack(ctx); err != nil {
+			w.failed("return budget", err)
+		}
+	}
 }
 
 // judge is what decides about an order now.
