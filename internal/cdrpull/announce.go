@@ -22,7 +22,7 @@ func (w *Worker) announce(ctx context.Context, a account, name cdr.Name, e ftpdi
 	ctx, span := w.trace.Begin(ctx, "", "cdr announce", trace.Producer)
 	defer span.End()
 	span.Set("simline.file", e.Name)
-	next := fileState{State: stateAnnounced, Size: e.Size, Modified: e.Modified, Try: st.Try + 1, At: time.Now().UTC(), SHA256: st.SHA256, revision: st.revision}
+	next := fileState{State: stateAnnounced, Size: e.Size, Modified: e.Modified, Try: st.Try + 1, At: time.Now().UTC(), SHA256: st.SHA256, Checked: st.Checked, revision: st.revision}
 	next.Asked = st.Asked
 	switch {
 	case st.State == stateUnended && same(st, e):
@@ -62,7 +62,7 @@ func (w *Worker) publishLoaded(ctx context.Context, rec warehouse.File) error {
 	_, err := publish(ctx, w.bus, wire.TypeCDRLoaded, bus.SubjectCDRLoaded(rec.Account), rec.File, id, w.now(), wire.CDRLoaded{
 		CDRFile: wire.CDRFile{Account: rec.Account, File: rec.File, Size: rec.Size, WindowStart: rec.WindowStart.UTC(),
 			WindowEnd: rec.WindowEnd.UTC(), GeneratedAt: rec.GeneratedAt.UTC()},
-		SHA256: rec.SHA256, Rows: rec.Rows + rec.Rejects, Inserted: rec.Inserted, Known: rec.Known, Rejects: rec.Rejects,
+		SHA256: rec.SHA256, Rows: rec.Rows, Inserted: rec.Inserted, Known: rec.Known, Rejects: rec.Rejects,
 		Conflicts: rec.Conflicts, Bytes: rec.Bytes, LoadedAt: rec.LoadedAt.UTC(),
 	})
 	return err

@@ -14,7 +14,9 @@ import (
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/cdr"
+	"github.com/simline/simline/internal/ftpdir/ftptest"
 	"github.com/simline/simline/internal/warehouse"
+	"github.com/simline/simline/internal/warehouse/warehousetest"
 	"github.com/simline/simline/internal/wire"
 )
 
@@ -38,7 +40,7 @@ func TestOverlapCountsOnce(t *testing.T) {
 		{CDRFile: wire.CDRFile{Account: "default", File: fileName(0, 60, 90), Size: int64(len(first)), WindowStart: at(0), WindowEnd: at(60), GeneratedAt: at(90)},
 			Rows: 2, Inserted: 2, Bytes: 300, LoadedAt: now},
 		{CDRFile: wire.CDRFile{Account: "default", File: fileName(30, 90, 120), Size: int64(len(second)), WindowStart: at(30), WindowEnd: at(90), GeneratedAt: at(120)},
-			Rows: 6, Inserted: 4, Known: 1, Rejects: 1, Bytes: 1051, LoadedAt: now},
+			Rows: 5, Inserted: 4, Known: 1, Rejects: 1, Bytes: 1051, LoadedAt: now},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(wire.CDRLoaded{}, "SHA256")); diff != "" {
 		t.Fatal(diff)
@@ -136,8 +138,10 @@ func TestTooManyBadRowsHoldTheFile(t *testing.T) {
 	if r.records() != 0 {
 		t.Fatal("rows of a held file are in")
 	}
-	if got := one[string](t, r.db, "SELECT state FROM mart.cdr_files WHERE file = ?", name); got != "held" {
-		t.Errorf("state %s", got)
+	for _, file := range []string{name, fileName(30, 90, 120)} {
+		if got := one[string](t, r.db, "SELECT concat(state, ' ', toString(length(sha256)), ' ', toString(size > 0)) FROM mart.cdr_files WHERE file = ?", file); got != "held 64 1" {
+			t.Errorf("%s: %s", file, got)
+		}
 	}
 	// The supplier sends it again, mended.
 	r.write(name, csv(record(1, 5, 100), record(2, 35, 200), record(3, 36, 1)))
@@ -257,8 +261,16 @@ func TestAfterLoad(t *testing.T) {
 			r.write(name, csv(record(1, 5, 100)))
 			cfg := r.config()
 			cfg.AfterLoad = after
-			stop := r.start(r.worker(cfg))
+			w := r.worker(cfg)
+			w.tuning.minuteOver = 0
+			stop := r.start(w)
 			r.wait(name, stateLoaded)
+			away := map[string]string{afterMove: filepath.Join("loaded", name), afterDelete: ""}[after]
+			eventually(t, "the file is put away", func() bool {
+				_, err := os.Stat(filepath.Join(r.dir, name))
+				left, _ := filepath.Glob(filepath.Join(r.dir, ".cdr*"))
+				return os.IsNotExist(err) && len(left) == 0 && (away == "" || exists(filepath.Join(r.dir, away)))
+			})
 			stop()
 			if _, err := os.Stat(filepath.Join(r.dir, name)); !os.IsNotExist(err) {
 				t.Error("the file is still there")
@@ -356,5 +368,114 @@ func TestDeadLetters(t *testing.T) {
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatal(diff)
+	}
+}
+
+func exists(path string) bool { _, err := os.Stat(path); return err == nil }
+
+// eventually waits for what the worker does on its own.
+func eventually(t *testing.T, what string, true func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); !true(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("not so: %s", what)
+		}
+	}
+}
+
+// A file without a single line may be one whose upload failed: it covers nothing.
+// One with a header alone is a window without use.
+func TestEmptyFileCoversNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	w := r.worker(r.config())
+	r.start(w)
+	r.write(fileName(0, 60, 90), "")
+	r.write(fileName(60, 120, 150), "\xef\xbb\xbf\r\n\n")
+	r.write(fileName(120, 180, 210), cdr.Header+"\n")
+	r.loaded(1)
+	for _, file := range []string{fileName(0, 60, 90), fileName(60, 120, 150)} {
+		if st := r.wait(file, stateUnended); st.Reason != "the file is empty" {
+			t.Errorf("%s: %q", file, st.Reason)
+		}
+	}
+	if n := one[uint64](t, r.db, "SELECT count() FROM mart.cdr_files"); n != 1 {
+		t.Fatalf("%d files recorded, want the one with a header", n)
+	}
+	eventually(t, "both wait", func() bool { return len(w.Reports()[0].Waiting) == 2 })
+	r.write(fileName(0, 60, 90), csv(record(1, 5, 100)))
+	r.wait(fileName(0, 60, 90), stateLoaded)
+}
+
+// A file of the same name, size and minute as one that is loaded is told from it
+// by its second or, on a server that does not tell seconds, by its content.
+func TestReplacedWithinItsMinute(t *testing.T) {
+	for name, o := range map[string]*ftptest.Options{"embedded": nil, "vsftpd": {}, "vsftpd without MDTM": {Extra: "cmds_denied=FEAT,MDTM"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			if o != nil {
+				v := ftptest.Start(t, *o)
+				r.url, r.dir = v.URL, v.Path
+			}
+			file, minute := fileName(0, 60, 90), time.Now().Add(-10*time.Minute).Truncate(time.Minute)
+			put := func(text string, second int) {
+				t.Helper()
+				r.write("incoming", text)
+				at := minute.Add(time.Duration(second) * time.Second)
+				if err := os.Chtimes(filepath.Join(r.dir, "incoming"), at, at); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Rename(filepath.Join(r.dir, "incoming"), filepath.Join(r.dir, file)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			put(csv(record(1, 5, 100)), 7)
+			stop := r.start(r.worker(r.config()))
+			r.wait(file, stateLoaded)
+			stop() // a minute passes, in which it is replaced
+			put(csv(record(1, 5, 999)), 47)
+			w := r.worker(r.config())
+			w.clock, w.tuning.minuteOver = time.Now, 0
+			r.start(w)
+			eventually(t, "the second content counts", func() bool { return r.usage() == 999 })
+			eventually(t, "and is looked at once more", func() bool { return r.wait(file, stateLoaded).Checked })
+		})
+	}
+}
+
+// A load that died counts as the same load when it is done again: what it had
+// inserted is inserted, not known.
+func TestFiguresAfterADeadAttempt(t *testing.T) {
+	t.Parallel()
+	db := warehousetest.Open(t)
+	w := bare(t, db, tuning{blockRows: 2, inserters: 1, knownPerPass: 1000, wide: 2, wideBase: 1000})
+	moved := record(2, 8, 20)
+	moved.ICCID = "89883086501005299999"
+	before := content{name: cdr.Name{Account: "10001", Start: at(0), End: at(60), Generated: at(90)}, text: csv(record(1, 5, 1), record(2, 6, 2))}
+	if _, err := load(t.Context(), w, "default", before); err != nil {
+		t.Fatal(err)
+	}
+	c := content{name: cdr.Name{Account: "10001", Start: at(30), End: at(90), Generated: at(120)},
+		text: csv(record(9, 40, 9), record(9, 40, 9), record(1, 5, 1), moved, record(3, 7, 3), record(4, 7, 4))}
+	for attempt := range 3 {
+		j := &job{account: acctOf("default"), name: c.name, file: c.name.String(), state: fileState{State: stateAnnounced}}
+		s, err := stage(strings.NewReader(c.text), cdr.Rules{}, w.cfg.SpoolDir, int64(len(c.text)), w.tuning.blockRows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.close()
+		rec, done, err := w.open(t.Context(), j, s)
+		if err != nil || done {
+			t.Fatal(done, err)
+		}
+		if err := w.insert(t.Context(), &rec, s); err != nil { // and dies before its mark
+			t.Fatal(err)
+		}
+		if rec.Rows != 6 || rec.Inserted != 4 || rec.Known != 2 || rec.Conflicts != 1 {
+			t.Fatalf("attempt %d: %d rows, %d inserted, %d known, %d in conflict; want 6, 4, 2, 1", attempt, rec.Rows, rec.Inserted, rec.Known, rec.Conflicts)
+		}
 	}
 }

@@ -53,7 +53,7 @@ type Report struct {
 	Files     int       `json:"files"`
 	Other     int       `json:"other"`            // not CDR files by their names
 	Foreign   []string  `json:"foreign"`          // files of accounts that are not configured, left alone; at most 1,000
-	Waiting   []string  `json:"waiting"`          // not settled, or without a last line end; at most 1,000
+	Waiting   []string  `json:"waiting"`          // not settled, or not whole: empty, cut, without a last line end; at most 1,000
 	Unread    []string  `json:"unread,omitempty"` // named by the server, but not readable in its listing
 	Foreigns  int       `json:"foreign_files"`    // how many foreign files there are
 	Queued    int       `json:"announced_files"`  // announced and not done
@@ -99,6 +99,7 @@ func (w *Worker) poll(ctx context.Context, d *directory) (waiting bool, err erro
 		w.log.Error("the server's listing cannot be read", "directory", d.String(), "names", len(list.Unread), "first", list.Unread[0])
 	}
 	looks := make(map[string]look, len(d.looks))
+	var loaded []done
 	rep.Queued = w.queued(d)
 	idle := w.queueEmpty(ctx)
 	for _, e := range list.Files {
@@ -115,6 +116,12 @@ func (w *Worker) poll(ctx context.Context, d *directory) (waiting bool, err erro
 		}
 		st := w.states.seen(fileKey(a.name, e.Name))
 		if same(st, e) && w.settled(st, now, idle) && !d.unsure[e.Name] {
+			if st.State == stateUnended {
+				rep.Waiting = note(rep.Waiting, e.Name) // until it changes
+			}
+			if f := (done{a, name, e, st}); w.due(f, now) {
+				loaded = append(loaded, f)
+			}
 			continue
 		}
 		l := look{size: e.Size, modified: e.Modified, since: now}
@@ -132,6 +139,7 @@ func (w *Worker) poll(ctx context.Context, d *directory) (waiting bool, err erro
 			continue
 		}
 		d.unsure[e.Name] = true
+		st.Checked = false // that was of what it was before
 		if err := w.announce(ctx, a, name, e, st); err != nil {
 			return false, err
 		}
@@ -141,6 +149,9 @@ func (w *Worker) poll(ctx context.Context, d *directory) (waiting bool, err erro
 	}
 	d.looks = looks
 	w.book(d, rep)
+	if err := w.tend(ctx, d, some(loaded, maxTended)); err != nil {
+		return waiting, fmt.Errorf("look again at loaded files: %w", err)
+	}
 	for _, a := range d.accounts {
 		if err := w.gaps(ctx, a); err != nil {
 			return waiting, err
@@ -157,14 +168,14 @@ func same(st fileState, e ftpdir.Entry) bool {
 	return st.revision > 0 && st.Size == e.Size && sameTime(st.Modified, e.Modified)
 }
 
-// sameTime compares times of a listing: the same moment is told to the minute
-// or, once the file is half a year old, to the day.
-func sameTime(a, b time.Time) bool {
-	if a.Truncate(time.Minute).Equal(b.Truncate(time.Minute)) {
+// sameTime compares a time of a listing with one of a later listing: the same
+// moment is told to the minute or, once the file is some months old, to the day.
+func sameTime(before, later time.Time) bool {
+	if before.Truncate(time.Minute).Equal(later.Truncate(time.Minute)) {
 		return true
 	}
-	dayOnly := func(t time.Time) bool { return t.Equal(t.Truncate(24 * time.Hour)) }
-	return (dayOnly(a) || dayOnly(b)) && a.Truncate(24*time.Hour).Equal(b.Truncate(24*time.Hour))
+	day := later.Truncate(24 * time.Hour)
+	return later.Equal(day) && before.Truncate(24*time.Hour).Equal(day) && time.Since(later) > 100*24*time.Hour
 }
 
 // settled: nothing need be done about a file that looks as its state knows it.

@@ -61,17 +61,18 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) bus.Verdict {
 	defer span.End()
 	span.Set("simline.file", f.File)
 	begin := time.Now()
-	rec, err := w.loadFile(ctx, job{account: a, name: name, file: f.File, state: st})
+	j := &job{account: a, name: name, file: f.File, state: st}
+	rec, err := w.loadFile(ctx, j)
 	if err == nil {
 		w.metrics.seconds.WithLabelValues(a.name).Observe(time.Since(begin).Seconds())
 	}
-	return w.conclude(ctx, a, f.File, st, rec, attempt, err)
+	return w.conclude(ctx, j, rec, attempt, err)
 }
 
 // order notes the wish that a file be read again, whatever became of it before.
 func (w *Worker) order(ctx context.Context, a account, f wire.CDRToRead, st fileState, wish uint64) (fileState, error) {
 	next := st
-	next.State, next.Reason, next.Cut = stateReread, "", false
+	next.State, next.Reason, next.Cut, next.Checked = stateReread, "", false, false
 	if f.Force {
 		next.State = stateForced
 	}
@@ -86,12 +87,16 @@ func (w *Worker) order(ctx context.Context, a account, f wire.CDRToRead, st file
 
 // conclude tells the others what came of a load. The message is acknowledged
 // only when the outcome stands in the bucket.
-func (w *Worker) conclude(ctx context.Context, a account, file string, st fileState, rec warehouse.File, attempt uint64, err error) bus.Verdict {
-	next := fileState{Size: st.Size, Modified: st.Modified, Try: st.Try, At: time.Now().UTC(), SHA256: st.SHA256, Asked: st.Asked, revision: st.revision}
+func (w *Worker) conclude(ctx context.Context, j *job, rec warehouse.File, attempt uint64, err error) bus.Verdict {
+	a, file, st := j.account, j.file, j.state
+	next := fileState{Size: st.Size, Modified: st.Modified, Stamp: j.stamp, Checked: st.Checked, Try: st.Try, At: time.Now().UTC(), SHA256: st.SHA256, Asked: st.Asked, revision: st.revision}
 	var unended *unendedError
-	var held *heldError
 	outcome := ""
 	switch {
+	case err == nil && rec.State == warehouse.FileHeld:
+		// If we die here: it is judged again, and alike.
+		next.State, next.SHA256, next.Reason, outcome = stateHeld, rec.SHA256, rec.Reason, "held"
+		w.log.Error("file held: a person must look (simctl cdr show, simctl cdr backfill --force)", "account", a.name, "file", file, "why", rec.Reason)
 	case err == nil:
 		again := st.SHA256 == rec.SHA256 && !st.ordered()
 		if !again {
@@ -105,19 +110,9 @@ func (w *Worker) conclude(ctx context.Context, a account, file string, st fileSt
 		if again {
 			outcome = "again"
 		}
-		if rec.State == warehouse.FileHeld {
-			next.Reason = rec.Reason
-		}
 	case errors.As(err, &unended):
-		next.State, next.Cut, outcome = stateUnended, unended.cut, "unended"
+		next.State, next.Cut, next.Reason, outcome = stateUnended, unended.cut || unended.empty, err.Error(), "unended"
 		w.log.Warn("file is not whole yet", "account", a.name, "file", file, "why", err)
-	case errors.As(err, &held):
-		if err := w.hold(ctx, a, file, held, &next); err != nil {
-			w.log.Error("held file not recorded, will try again", "account", a.name, "file", file, "error", err)
-			return bus.Again(w.pause(attempt))
-		}
-		outcome = "held"
-		w.log.Error("file held: a person must look (simctl cdr show, simctl cdr backfill --force)", "account", a.name, "file", file, "why", held.reason)
 	case errors.Is(err, ftpdir.ErrGone):
 		next.State, next.Reason, outcome = stateChanged, "gone", "gone"
 		w.log.Warn("file is gone", "account", a.name, "file", file)
@@ -138,50 +133,5 @@ func (w *Worker) conclude(ctx context.Context, a account, file string, st fileSt
 		return bus.Again(w.pause(attempt))
 	}
 	w.metrics.files.WithLabelValues(a.name, outcome).Inc()
-	if next.State == stateLoaded || next.State == stateRejects {
-		w.putAway(ctx, a, file)
-	}
 	return bus.Done()
-}
-
-// hold records that a file was not loaded, and why.
-func (w *Worker) hold(ctx context.Context, a account, file string, held *heldError, next *fileState) error {
-	next.State, next.Reason = stateHeld, held.reason
-	if held.staged == nil {
-		return nil
-	}
-	name, err := cdr.ParseName(file)
-	if err != nil {
-		return err
-	}
-	rec, err := w.record(ctx, job{account: a, name: name, file: file, state: fileState{State: stateForced}}, held.staged)
-	if err != nil {
-		return err
-	}
-	rec.State, rec.Reason, rec.UpdatedAt = warehouse.FileHeld, held.reason, w.now()
-	next.SHA256 = rec.SHA256
-	return w.db.PutFile(ctx, rec)
-}
-
-// putAway moves or deletes a loaded file, if that is wanted. A failure leaves it
-// where it is, which does no harm.
-func (w *Worker) putAway(ctx context.Context, a account, file string) {
-	if w.cfg.AfterLoad == afterKeep {
-		return
-	}
-	err := func() error {
-		s, err := a.dir.Session(ctx)
-		if err != nil {
-			return err
-		}
-		defer s.Close()
-		if w.cfg.AfterLoad == afterDelete {
-			return s.Delete(file)
-		}
-		return s.Move(file, w.cfg.MoveTo+"/"+file)
-	}()
-	if err != nil {
-		w.metrics.failures.WithLabelValues(a.name, "put_away").Inc()
-		w.log.Warn("loaded file not put away", "account", a.name, "file", file, "error", err)
-	}
 }

@@ -23,6 +23,7 @@ func (w *Worker) insert(ctx context.Context, rec *warehouse.File, s *staged) err
 	if err != nil {
 		return err
 	}
+	f.first = rec.FirstLoaded.IsZero()
 	opened := map[time.Time]bool{}
 	buffers := make(chan []cdr.Row, w.tuning.inserters+1)
 	for range cap(buffers) {

@@ -17,15 +17,15 @@ type knownRows struct {
 type knownSlot struct {
 	id   int64
 	hash uint64
-	// 0: free. Else place in versions + 1, shifted left by two; bit 1: there was
-	// more than one version; bit 0: the highest is a tombstone.
+	// 0: free. Else place in versions + 1, shifted left, and the bits below.
 	mark uint32
 }
 
 const (
-	markDeleted = 1 << iota
-	markMany
-	markShift = iota
+	markDeleted = 1 << iota // the highest version is a tombstone
+	markMany                // there was more than one version
+	markOwn                 // booked by own
+	markShift   = iota
 )
 
 // newKnownRows makes room for n records, in the memory of old if that will do.
@@ -68,7 +68,7 @@ func (k *knownRows) put(s warehouse.Stored) {
 // own books a row of the file that is being loaded: from now on other rows of
 // that file are measured against it.
 func (k *knownRows) own(id int64, hash uint64, version int64) {
-	mark := (k.place(version) + 1) << markShift
+	mark := (k.place(version)+1)<<markShift | markOwn
 	slot := k.slot(id)
 	if slot.mark == 0 {
 		k.n++
@@ -86,6 +86,9 @@ func (k *knownRows) get(id int64) (hash uint64, version int64, ok, sure bool) {
 	}
 	return slot.hash, k.versions[slot.mark>>markShift-1], slot.mark&markDeleted == 0, slot.mark&markMany == 0
 }
+
+// isOwn: the version of id that counts was booked by own.
+func (k *knownRows) isOwn(id int64) bool { return k.find(id).mark&markOwn != 0 }
 
 // slot is find, with room for one more.
 func (k *knownRows) slot(id int64) *knownSlot {

@@ -19,12 +19,13 @@ type job struct {
 	name    cdr.Name
 	file    string
 	state   fileState // what made us load it
+	stamp   time.Time // the file's own, while it was read; zero if it was not
 	// local, if set, is read instead of the account's directory.
 	local     io.Reader
 	localSize int64
 }
 
-func (j job) forced() bool { return j.state.forced() }
+func (j *job) forced() bool { return j.state.forced() }
 
 // loadFile is the line, from the claim on:
 //
@@ -33,7 +34,7 @@ func (j job) forced() bool { return j.state.forced() }
 // It may die anywhere and be run again, by anyone: a row's version is a function
 // of the file, rows that are there are recognised, and a file is marked only
 // when all of it is in.
-func (w *Worker) loadFile(ctx context.Context, j job) (warehouse.File, error) {
+func (w *Worker) loadFile(ctx context.Context, j *job) (warehouse.File, error) {
 	claim, ctx, err := w.claim(ctx, "cdr-load-"+j.account.name)
 	if err != nil {
 		return warehouse.File{}, err
@@ -68,7 +69,7 @@ func (w *Worker) loadFile(ctx context.Context, j job) (warehouse.File, error) {
 // stream reads the file from its directory and judges whether it is whole: the
 // same size and time before and after, as many bytes as SIZE says, 226 at the
 // end, and a last line that has one.
-func (w *Worker) stream(ctx context.Context, j job) (*staged, error) {
+func (w *Worker) stream(ctx context.Context, j *job) (*staged, error) {
 	if j.local != nil {
 		return w.streamLocal(j)
 	}
@@ -86,6 +87,7 @@ func (w *Worker) stream(ctx context.Context, j job) (*staged, error) {
 	if before.Size != j.state.Size && !j.forced() {
 		return nil, fmt.Errorf("%w: %d bytes, announced with %d", errChanged, before.Size, j.state.Size)
 	}
+	j.stamp = before.Modified
 	body, err := session.Open(j.file)
 	if err != nil {
 		return nil, err
@@ -108,18 +110,13 @@ func (w *Worker) stream(ctx context.Context, j job) (*staged, error) {
 	return s, nil
 }
 
-// decode stages src; a header that fits no file of ours holds the file.
-func (w *Worker) decode(j job, src io.Reader, size int64) (*staged, error) {
+func (w *Worker) decode(j *job, src io.Reader, size int64) (*staged, error) {
 	rules := cdr.Rules{WindowStart: j.name.Start, WindowEnd: j.name.End, Now: w.now()}
-	s, err := stage(src, rules, w.cfg.SpoolDir, size, w.tuning.blockRows)
-	if errors.Is(err, cdr.ErrHeader) {
-		return nil, &heldError{reason: err.Error()}
-	}
-	return s, err
+	return stage(src, rules, w.cfg.SpoolDir, size, w.tuning.blockRows)
 }
 
 // streamLocal is stream for a file at hand, which nobody writes to.
-func (w *Worker) streamLocal(j job) (*staged, error) {
+func (w *Worker) streamLocal(j *job) (*staged, error) {
 	s, err := w.decode(j, j.local, j.localSize)
 	if err != nil {
 		return nil, err
@@ -139,11 +136,11 @@ func (w *Worker) Load(ctx context.Context, account string, name cdr.Name, src io
 	if !ok || a.number != name.Account {
 		return warehouse.File{}, fmt.Errorf("account %q with number %s is not configured", account, name.Account)
 	}
-	return w.loadFile(ctx, job{account: a, name: name, file: name.String(), local: src, localSize: size})
+	return w.loadFile(ctx, &job{account: a, name: name, file: name.String(), local: src, localSize: size})
 }
 
 // whole judges a file that was read to its end.
-func (w *Worker) whole(j job, s *staged, size int64, closed error, again func() error) error {
+func (w *Worker) whole(j *job, s *staged, size int64, closed error, again func() error) error {
 	if closed != nil {
 		return closed
 	}
@@ -154,16 +151,15 @@ func (w *Worker) whole(j job, s *staged, size int64, closed error, again func() 
 		return err
 	}
 	switch {
-	case j.forced():
-	case s.size == 0 && j.state.State != stateWaited:
-		return &unendedError{} // an empty file is one that is about to be written, or a window without use
+	case j.forced(), s.refused != nil: // the latter is for open to judge
+	case s.stats.Header+s.stats.Rows+s.stats.Rejects == 0:
+		// Not even a header: a file that is about to be written, or whose upload
+		// failed. To take it for a window without use would be to call it complete.
+		return &unendedError{empty: true}
 	case s.stats.Tail == cdr.TailBroken:
 		return &unendedError{cut: true}
 	case s.stats.Tail == cdr.TailRow && j.state.State != stateWaited:
 		return &unendedError{}
-	}
-	if s.rejectShare() > w.cfg.MaxRejectShare && !j.forced() {
-		return &heldError{reason: s.complaint(), staged: s}
 	}
 	return nil
 }
@@ -171,41 +167,51 @@ func (w *Worker) whole(j job, s *staged, size int64, closed error, again func() 
 // Judgements about a file that is not to be loaded now.
 var errChanged = errors.New("the file is not what was announced")
 
-// unendedError: the last line has no end.
-type unendedError struct{ cut bool }
+// unendedError: the file is not whole, by its last line.
+type unendedError struct {
+	cut   bool // within a row
+	empty bool // there is no line
+}
 
 func (e *unendedError) Error() string {
-	if e.cut {
+	switch {
+	case e.empty:
+		return "the file is empty"
+	case e.cut:
 		return "the last line is cut"
 	}
 	return "the last line has no line end"
 }
 
-// heldError: a person must look.
-type heldError struct {
-	reason string
-	staged *staged // nil if the file could not be read at all
-}
-
-func (e *heldError) Error() string { return "held: " + e.reason }
-
 // open finds or makes the file's entry in the ledger of files. done says that
-// this very content was loaded before and that nothing remains but to say so.
-func (w *Worker) open(ctx context.Context, j job, s *staged) (rec warehouse.File, done bool, err error) {
+// nothing remains but to say so: this very content was loaded before, or a person
+// must look at it.
+func (w *Worker) open(ctx context.Context, j *job, s *staged) (rec warehouse.File, done bool, err error) {
 	rec, err = w.record(ctx, j, s)
 	if err != nil || rec.Loaded() && !j.state.ordered() {
 		return rec, true, err
 	}
 	rec.State, rec.Reason, rec.UpdatedAt = warehouse.FileLoading, "", w.now()
-	if err := w.db.PutFile(ctx, rec); err != nil {
-		return rec, false, err
+	if why := w.objection(j, s); why != "" && rec.FirstLoaded.IsZero() { // what a person had loaded stays so
+		rec.State, rec.Reason, done = warehouse.FileHeld, why, true
 	}
-	return rec, false, nil
+	return rec, done, w.db.PutFile(ctx, rec)
+}
+
+// objection is why a whole file should not be loaded, in a line; empty if it should.
+func (w *Worker) objection(j *job, s *staged) string {
+	switch {
+	case s.refused != nil:
+		return s.refused.Error() // no force makes rows of it
+	case s.rejectShare() > w.cfg.MaxRejectShare && !j.forced():
+		return s.complaint()
+	}
+	return ""
 }
 
 // record is the entry of this content, with its place among the contents that
 // came under the same name.
-func (w *Worker) record(ctx context.Context, j job, s *staged) (warehouse.File, error) {
+func (w *Worker) record(ctx context.Context, j *job, s *staged) (warehouse.File, error) {
 	before, err := w.db.FilesNamed(ctx, j.account.name, j.file)
 	if err != nil {
 		return warehouse.File{}, err

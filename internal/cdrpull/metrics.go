@@ -38,7 +38,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Time to load a file, from claim to mark.", Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}}, []string{"account"}),
 		foreign:  gauge("foreign_files", "Files in the directory whose account number is not configured; they are left alone.", "directory"),
 		unread:   gauge("unreadable_entries", "Names in the directory whose listing could not be read and that were too many to ask for.", "directory"),
-		waiting:  gauge("waiting_files", "Files seen that have not settled yet, or whose last line is not whole.", "directory"),
+		waiting:  gauge("waiting_files", "Files seen that have not settled yet, or are empty, or whose last line is not whole.", "directory"),
 		held:     gauge("held_files", "Files held for a person: too many bad rows, or a header that fits no file of ours.", "account"),
 		gaps:     gauge("gaps", "Half hours that no loaded file covers although they are late.", "account"),
 		complete: gauge("complete_until_timestamp_seconds", "Every half hour before this is covered by a loaded file.", "account"),

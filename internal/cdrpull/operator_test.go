@@ -86,6 +86,9 @@ func TestOperator(t *testing.T) {
 	if got := settle(held, true); got != stateRejects {
 		t.Fatalf("held, forced: %s", got)
 	}
+	if got := settle(held, false); got != stateRejects {
+		t.Fatalf("what a person had loaded, read again: %s", got)
+	}
 	if r.usage() != 114 || r.records() != 6 {
 		t.Fatalf("%d bytes in %d records, want 114 in 6", r.usage(), r.records())
 	}

@@ -53,7 +53,7 @@ type content struct {
 
 // load runs the line on a content, without its directory and its queue.
 func load(ctx context.Context, w *Worker, account string, c content) (warehouse.File, error) {
-	j := job{account: acctOf(account), name: c.name, file: c.name.String(), state: fileState{State: stateAnnounced}}
+	j := &job{account: acctOf(account), name: c.name, file: c.name.String(), state: fileState{State: stateAnnounced}}
 	s, err := stage(strings.NewReader(c.text), cdr.Rules{WindowStart: c.name.Start, WindowEnd: c.name.End, Now: now}, w.cfg.SpoolDir, int64(len(c.text)), w.tuning.blockRows)
 	if err != nil {
 		return warehouse.File{}, err

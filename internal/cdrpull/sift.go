@@ -19,7 +19,10 @@ type sifter struct {
 	known  *knownRows
 	// own: rows of this file may repeat each other's ids, so they are booked as
 	// they come; the first one stands for the file.
-	own         bool
+	own bool
+	// first: this content never was loaded as a whole. Rows of it that are there
+	// were brought by an attempt that died, and count as inserted.
+	first       bool
 	class, of   int
 	stored, ids int64 // how many versions lie in the file's id range; rows of the file
 	wide        bool
@@ -131,6 +134,11 @@ func (f *sifter) sift(ctx context.Context, rows []cdr.Row) (sifted, error) {
 			f.book(r)
 			fresh = append(fresh, *r)
 		case hash == r.Hash:
+			if f.first && version == f.batch.Version && !f.known.isOwn(r.ID) {
+				out.added++
+				f.book(r)
+				continue
+			}
 			out.known++
 			if version < f.batch.Version {
 				out.confirmed = append(out.confirmed, r.ID)
@@ -146,7 +154,7 @@ func (f *sifter) sift(ctx context.Context, rows []cdr.Row) (sifted, error) {
 			doubtful = append(doubtful, *r)
 		}
 	}
-	out.added = int64(len(fresh))
+	out.added += int64(len(fresh))
 	var err error
 	if len(doubtful) > 0 {
 		fresh, err = f.settle(ctx, fresh, doubtful, &out)
@@ -201,6 +209,9 @@ func (f *sifter) settle(ctx context.Context, fresh, doubtful []cdr.Row, out *sif
 		}
 		winner := alive[0] // the highest version
 		switch {
+		case winner.Row.Hash == r.Hash && winner.Version == f.batch.Version && f.first:
+			out.added++ // by an attempt that died, over another version
+			out.disagreed++
 		case winner.Row.Hash == r.Hash:
 			out.known++
 			if winner.Version < f.batch.Version {

@@ -27,6 +27,7 @@ type staged struct {
 	size    int64  // bytes read
 	reasons map[cdr.Reason]int64
 	first   cdr.Reject // the first bad row, for a person
+	refused error      // the header fits no file of ours: none of it was decoded
 }
 
 // rejectShare is the share of bad rows among all rows.
@@ -100,6 +101,10 @@ func stage(src io.Reader, rules cdr.Rules, dir string, sizeHint int64, blockRows
 		}
 		return nil // the other side failed; its error is what counts
 	}()
+	if errors.Is(err, cdr.ErrHeader) {
+		s.refused = err
+		_, err = io.Copy(io.Discard, in) // what it was must be known all the same
+	}
 	if err := errors.Join(<-sorted, err); err != nil {
 		return nil, err
 	}

@@ -34,11 +34,15 @@ type fileState struct {
 	State    string    `json:"state"`
 	Size     int64     `json:"size"`
 	Modified time.Time `json:"modified"` // as the listing told it
-	SHA256   string    `json:"sha256,omitempty"`
-	Reason   string    `json:"reason,omitempty"`
-	Cut      bool      `json:"cut,omitempty"` // unended in the middle of a row: it never counts
-	Try      int       `json:"try"`           // announcements so far
-	At       time.Time `json:"at"`
+	// Stamp is the file's time when it was read, to the second; zero if the server
+	// does not tell. Checked: it had this time when its minute was over as well.
+	Stamp   time.Time `json:"stamp,omitzero"`
+	Checked bool      `json:"checked,omitempty"`
+	SHA256  string    `json:"sha256,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+	Cut     bool      `json:"cut,omitempty"` // unended in the middle of a row, or empty: it never counts
+	Try     int       `json:"try"`           // announcements so far
+	At      time.Time `json:"at"`
 	// Asked is the newest wish for a reading, by its place in the stream CDR, that
 	// this state answers, or will once it is not queued any more.
 	Asked uint64 `json:"asked,omitempty"`

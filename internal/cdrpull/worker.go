@@ -75,9 +75,11 @@ type tuning struct {
 	// highest id is cheaper than naming the ids until there are wide times more
 	// of them than the file has rows, plus wideBase.
 	wide, wideBase int64
+	// minuteOver is when a loaded file is looked at once more; see tend.
+	minuteOver time.Duration
 }
 
-var defaultTuning = tuning{blockRows: 128 << 10, inserters: 2, knownPerPass: 2_700_000, wide: 2, wideBase: 2_000_000}
+var defaultTuning = tuning{blockRows: 128 << 10, inserters: 2, knownPerPass: 2_700_000, wide: 2, wideBase: 2_000_000, minuteOver: minuteOver}
 
 // New makes a worker; nothing is touched before Run.
 func New(p Parts) (*Worker, error) {

@@ -38,9 +38,9 @@ type CDRFile struct {
 type CDRLoaded struct {
 	CDRFile
 	SHA256    string    `json:"sha256"`    // of the file's bytes, hex
-	Rows      int64     `json:"rows"`      // data rows read
+	Rows      int64     `json:"rows"`      // good rows
 	Inserted  int64     `json:"inserted"`  // rows that were new or newer
-	Known     int64     `json:"known"`     // rows that were there already
+	Known     int64     `json:"known"`     // good rows that were there already
 	Rejects   int64     `json:"rejects"`   // rows set aside in simline.cdr_rejects
 	Conflicts int64     `json:"conflicts"` // rows whose id was there with other content
 	Bytes     int64     `json:"bytes"`     // sum of data_usage over the good rows
