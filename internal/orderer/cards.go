@@ -3,52 +3,59 @@ package orderer
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/base64"
 	"errors"
 	"fmt"
-	"math"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/order"
 )
 
 // cards keeps two orders for one card from being in flight together: within this
-// replica by a map, between replicas by an entry in a bucket that names the order
-// in flight. Nobody removes an entry: whoever finds one asks the ledger whether
-// its order is still in flight, and the server lets it go in the end. It saves the
-// supplier from races; that no order is placed twice does not hang on it.
+// replica by a map, between replicas by lists of the cards in flight (cardlist.go).
+// Whoever finds a card taken asks the ledger whether the order that took it is still
+// in flight. It saves the supplier from races; that no order is placed twice does not
+// hang on it.
 type cards struct {
-	bus    *bus.Bus
-	commit *bus.Committer
 	ledger Ledger
+	lists  [cardLists]*cardList
 
 	mu   sync.Mutex
 	held map[string]bool
 }
 
+// cardLists is how many lists the cards are spread over, by their hash: orders of
+// one list that come together share one write, and replicas that write different
+// lists are not in each other's way.
+const cardLists = 8
+
 // locker is how place sees cards.
 type locker interface {
 	// hold takes the object within this replica, or says that it is taken.
 	hold(object string) bool
-	// lock takes a held object for an order over all replicas, for ttl at most. False
-	// if another replica's order is in flight for it.
+	// lock takes a held object for an order over all replicas; an order is in flight
+	// for ttl at most. False if another replica's order is in flight for it.
 	lock(ctx context.Context, object, orderID string, ttl time.Duration) (bool, error)
-	// let gives a held object back within this replica.
+	// let gives a held object back.
 	let(object string)
 }
 
-func newCards(b *bus.Bus, l Ledger) (*cards, error) {
+func newCards(b *bus.Bus, l Ledger, now func() time.Time) (*cards, error) {
 	commit, err := bus.NewCommitter(b, bus.CommitOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("card locks: %w", err)
 	}
-	return &cards{bus: b, commit: commit, ledger: l, held: map[string]bool{}}, nil
+	c := &cards{ledger: l, held: map[string]bool{}}
+	for i := range c.lists {
+		c.lists[i] = &cardList{bus: b, commit: commit, writer: nuid.Next(), now: now,
+			subject: bus.SubjectKV(bus.BucketLeases, fmt.Sprint("card.", i)), ours: map[string]cardEntry{}}
+	}
+	return c, nil
 }
 
 // isNew: what is bought is new, so nobody else can want it.
@@ -71,53 +78,48 @@ func (c *cards) let(object string) {
 	if isNew(object) {
 		return
 	}
+	list, card := c.listOf(object)
+	list.drop(card) // first: who holds the object next may take it there
 	c.mu.Lock()
 	delete(c.held, object)
 	c.mu.Unlock()
 }
 
-// subject of an object's entry; the card's number itself stays out of the bucket.
-func (c *cards) subject(object string) string {
+// listOf is the list that an object is in, and its name there: the card's number
+// itself stays out of the bucket.
+func (c *cards) listOf(object string) (*cardList, string) {
 	sum := sha256.Sum256([]byte(object))
-	return bus.SubjectKV(bus.BucketLeases, "card."+hex.EncodeToString(sum[:12]))
+	return c.lists[int(sum[31])%cardLists], base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
 func (c *cards) lock(ctx context.Context, object, orderID string, ttl time.Duration) (bool, error) {
 	if isNew(object) {
 		return true, nil
 	}
-	subject, last := c.subject(object), uint64(0)
+	list, card := c.listOf(object)
+	var over cardEntry
 	for range 3 {
-		msg := bus.NewMsg(subject, "", []byte(orderID))
-		bus.Expect(msg, subject, last)
-		msg.Header[jetstream.MsgTTLHeader] = []string{seconds(ttl)}
-		_, err := c.commit.Publish(ctx, msg)
-		if err == nil {
-			return true, nil
-		}
-		if !errors.Is(err, bus.ErrConflict) {
-			return false, fmt.Errorf("card lock: %w", err)
-		}
-		m, found, err := c.bus.Last(ctx, bus.StreamKV(bus.BucketLeases), subject)
+		holder, err := list.take(ctx, card, orderID, 2*ttl, over)
 		if err != nil {
 			return false, fmt.Errorf("card lock: %w", err)
 		}
-		if found && len(m.Data) > 0 && string(m.Data) != orderID {
-			holder, known, err := c.ledger.Get(ctx, string(m.Data))
+		if holder == (cardEntry{}) {
+			return true, nil
+		}
+		if holder.Order != orderID {
+			e, known, err := c.ledger.Get(ctx, holder.Order)
 			if err != nil {
 				return false, fmt.Errorf("card lock: %w", err)
 			}
 			// A holder without an event is about to write its intent.
-			if !known || holder.State == order.Intent {
+			if !known || e.State == order.Intent {
 				return false, nil
 			}
 		}
-		last = m.Sequence
+		over = holder
 	}
 	return false, nil
 }
 
-// seconds is a message's time to live as its header has it.
-func seconds(d time.Duration) string {
-	return strconv.Itoa(max(1, int(math.Ceil(d.Seconds()))))
-}
+// errCardLists: the list was changed by others each time that we would write it.
+var errCardLists = errors.New("too many replicas at one list of cards")

@@ -93,7 +93,7 @@ func New(cfg Config, d Deps) (*Worker, error) {
 	}
 	w := &Worker{cfg: cfg, bus: d.Bus, ledger: d.Ledger, accounts: map[accountKey]*account{}, log: d.Log, m: d.Metrics, trace: d.Trace,
 		switches: &switches{log: d.Log, m: d.Metrics}, work: d.Work, now: time.Now, random: rand.Float64, both: atOnce, decide: sound}
-	locks, err := newCards(d.Bus, d.Ledger)
+	locks, err := newCards(d.Bus, d.Ledger, w.clock)
 	if err != nil {
 		return nil, err
 	}
