@@ -328,15 +328,18 @@ func (s *orderStage) check(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	open, err := s.bus.JS.Stream(ctx, bus.StreamKV(bus.BucketOpenOrders))
-	if err != nil {
-		return err
-	}
 	if got := events.CachedInfo().State.Msgs; got != uint64(2*n) {
 		return fmt.Errorf("%d orders, %d events", n, got)
 	}
-	if got := open.CachedInfo().State.Msgs; got != uint64(n) {
-		return fmt.Errorf("%d orders placed, %d guarded", n, got)
+	guarded := map[string]bool{}
+	for o, err := range ledger.WalkOpen(ctx, s.bus) {
+		if err != nil {
+			return err
+		}
+		guarded[o.OrderID] = true
+	}
+	if len(guarded) != n {
+		return fmt.Errorf("%d orders placed, %d guarded", n, len(guarded))
 	}
 	return nil
 }

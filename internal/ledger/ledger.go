@@ -25,6 +25,8 @@ type Ledger struct {
 	source string // CloudEvents source
 	token  string // of this process, the beginning of each writer token
 	writes atomic.Uint64
+	pages  pages
+	turned turned
 }
 
 // Entry is an order as its last event has it. The zero Entry is an order of which
@@ -34,6 +36,9 @@ type Entry struct {
 	Seq    uint64    // of the event in ORDER_EVENTS
 	Stored time.Time // when the server stored it; zero right after Append
 	Trace  string    // W3C traceparent of the event; of the request while nothing is traced
+	// New: no event of the order was there when it was taken up, and all since are
+	// this writer's, so that it cannot be in the index of open orders yet.
+	New bool
 }
 
 // ErrMoved: another worker moved the order first. Read it again.
@@ -118,7 +123,7 @@ func (l *Ledger) append(ctx context.Context, prev Entry, next order.Record, trac
 		ack, err := l.events.Publish(ctx, msg)
 		// If we die here: the event stands, and is the truth for whoever comes next.
 		if err == nil {
-			return Entry{Record: next, Seq: ack.Sequence, Trace: trace}, nil
+			return Entry{Record: next, Seq: ack.Sequence, Trace: trace, New: prev.New}, nil
 		}
 		if !errors.Is(err, bus.ErrConflict) && !errors.Is(err, bus.ErrOutcomeUnknown) {
 			return Entry{}, fmt.Errorf("ledger: %w", err)

@@ -37,6 +37,7 @@ type Open struct {
 	AtStake *order.Money `json:"at_stake,omitempty"`
 
 	Revision uint64 `json:"-"` // of the entry as it was read
+	page     string // key of the page that it was read from; empty: an entry of its own
 }
 
 // Guard writes the entry of an order, whatever was there. It comes before the ack
@@ -46,10 +47,21 @@ func (l *Ledger) Guard(ctx context.Context, o Open) error {
 }
 
 // Claim moves the Due of an entry that was read, so that no other replica takes
-// it up meanwhile. ErrMoved if the entry was changed since.
+// it up meanwhile. ErrMoved if the entry was changed since. What was on a page gets
+// an entry of its own by it.
 func (l *Ledger) Claim(ctx context.Context, o Open, due time.Time) error {
 	o.Due = due
-	return l.putOpen(ctx, o, func(m *nats.Msg) { bus.Expect(m, m.Subject, o.Revision) })
+	if o.page == "" {
+		return l.putOpen(ctx, o, func(m *nats.Msg) { bus.Expect(m, m.Subject, o.Revision) })
+	}
+	err := l.putOpen(ctx, o, func(m *nats.Msg) { bus.Expect(m, m.Subject, 0) })
+	if err == nil || errors.Is(err, ErrMoved) {
+		// If we die here: the page has the order still. Whoever takes it up from there
+		// finds that it has an entry of its own, or had one not long ago, or else asks
+		// the ledger.
+		l.turned.note(o.page, o.OrderID)
+	}
+	return err
 }
 
 func (l *Ledger) putOpen(ctx context.Context, o Open, guard func(*nats.Msg)) error {
@@ -67,73 +79,132 @@ func (l *Ledger) putOpen(ctx context.Context, o Open, guard func(*nats.Msg)) err
 	return nil
 }
 
-// IsGuarded says whether an order has an entry.
-func (l *Ledger) IsGuarded(ctx context.Context, orderID string) (bool, error) {
-	kv, err := l.bus.JS.KeyValue(ctx, bus.BucketOpenOrders)
-	if err != nil {
-		return false, fmt.Errorf("open order %s: %w", orderID, err)
-	}
-	_, err = kv.Get(ctx, orderID)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 // Unguard removes the entry of an order, after it was settled. What stays is a
 // mark that the server itself removes after a minute, so that the index's size is
 // that of what is open.
 func (l *Ledger) Unguard(ctx context.Context, orderID string) error {
-	msg := bus.NewMsg(bus.SubjectKV(bus.BucketOpenOrders, orderID), "", nil)
-	msg.Header["KV-Operation"] = []string{"PURGE"}
-	msg.Header[jetstream.MsgTTLHeader] = []string{strconv.Itoa(60)}
-	if _, err := l.open.Publish(ctx, msg); err != nil {
+	if err := l.purge(ctx, orderID); err != nil {
 		return fmt.Errorf("remove open order %s: %w", orderID, err)
 	}
 	return nil
 }
 
+func (l *Ledger) purge(ctx context.Context, key string) error {
+	msg := bus.NewMsg(bus.SubjectKV(bus.BucketOpenOrders, key), "", nil)
+	msg.Header["KV-Operation"] = []string{"PURGE"}
+	msg.Header[jetstream.MsgTTLHeader] = []string{strconv.Itoa(60)}
+	_, err := l.open.Publish(ctx, msg)
+	return err
+}
+
 // All walks through the open orders, oldest entry first, holding only a few at a
-// time. What changes meanwhile may be seen or not.
+// time. What changes meanwhile may be seen or not. Pages from which all was taken up
+// are removed on the way.
 func (l *Ledger) All(ctx context.Context) iter.Seq2[Open, error] {
 	return func(yield func(Open, error) bool) {
-		kv, err := l.bus.JS.KeyValue(ctx, bus.BucketOpenOrders)
-		if err != nil {
-			yield(Open{}, fmt.Errorf("open orders: %w", err))
-			return
-		}
-		w, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
-		if err != nil {
-			yield(Open{}, fmt.Errorf("open orders: %w", err))
-			return
-		}
-		defer w.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				yield(Open{}, ctx.Err())
-				return
-			case e, ok := <-w.Updates():
-				if !ok {
-					yield(Open{}, errors.New("open orders: the watch ended early"))
+		seen := map[string]bool{}
+		for e, err := range entries(ctx, l.bus) {
+			if err != nil {
+				if !yield(Open{}, err) {
 					return
 				}
-				if e == nil {
-					return // what there was has been seen
+				continue
+			}
+			if !isPage(e.Key()) {
+				if !yield(single(e)) {
+					return
 				}
-				o := Open{Revision: e.Revision()}
-				if err := json.Unmarshal(e.Value(), &o); err != nil || o.OrderID != e.Key() {
-					if !yield(Open{}, fmt.Errorf("open order %s: entry %.80q: %w", e.Key(), e.Value(), errors.Join(err, errEntry))) {
-						return
-					}
-					continue
+				continue
+			}
+			seen[e.Key()] = true
+			open, err := l.turned.left(e)
+			if err != nil && !yield(Open{}, err) {
+				return
+			}
+			if err == nil && len(open) == 0 {
+				// Should it fail, the next walk does it.
+				if err := l.purge(ctx, e.Key()); err != nil && !yield(Open{}, fmt.Errorf("remove page of open orders: %w", err)) {
+					return
 				}
+			}
+			for _, o := range open {
+				if !yield(o, nil) {
+					return
+				}
+			}
+		}
+		l.turned.keep(seen)
+	}
+}
+
+// WalkOpen is All for those who only read.
+func WalkOpen(ctx context.Context, b *bus.Bus) iter.Seq2[Open, error] {
+	return func(yield func(Open, error) bool) {
+		for e, err := range entries(ctx, b) {
+			if err != nil || !isPage(e.Key()) {
+				var o Open
+				if err == nil {
+					o, err = single(e)
+				}
+				if !yield(o, err) {
+					return
+				}
+				continue
+			}
+			open, err := pageOf(e)
+			if err != nil && !yield(Open{}, err) {
+				return
+			}
+			for _, o := range open {
 				if !yield(o, nil) {
 					return
 				}
 			}
 		}
 	}
+}
+
+// entries are those of the bucket, oldest first.
+func entries(ctx context.Context, b *bus.Bus) iter.Seq2[jetstream.KeyValueEntry, error] {
+	return func(yield func(jetstream.KeyValueEntry, error) bool) {
+		kv, err := b.JS.KeyValue(ctx, bus.BucketOpenOrders)
+		if err != nil {
+			yield(nil, fmt.Errorf("open orders: %w", err))
+			return
+		}
+		w, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
+		if err != nil {
+			yield(nil, fmt.Errorf("open orders: %w", err))
+			return
+		}
+		defer w.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				yield(nil, ctx.Err())
+				return
+			case e, ok := <-w.Updates():
+				if !ok {
+					yield(nil, errors.New("open orders: the watch ended early"))
+					return
+				}
+				if e == nil {
+					return // what there was has been seen
+				}
+				if !yield(e, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func single(e jetstream.KeyValueEntry) (Open, error) {
+	o := Open{Revision: e.Revision()}
+	if err := json.Unmarshal(e.Value(), &o); err != nil || o.OrderID != e.Key() {
+		return Open{}, fmt.Errorf("open order %s: entry %.80q: %w", e.Key(), e.Value(), errors.Join(err, errEntry))
+	}
+	return o, nil
 }
 
 var errEntry = errors.New("not an entry of the index")

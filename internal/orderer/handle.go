@@ -114,7 +114,7 @@ func knownProduct(supplier, product string) bool {
 // that comes for the first time is new, and if it is not, the append says so.
 func (w *Worker) find(ctx context.Context, req order.Request, trace string, again bool) (ledger.Entry, error) {
 	hash := req.Hash()
-	fresh := ledger.Entry{Trace: trace, Record: order.Record{OrderID: req.OrderID, Supplier: req.Supplier, Product: req.Product,
+	fresh := ledger.Entry{Trace: trace, New: true, Record: order.Record{OrderID: req.OrderID, Supplier: req.Supplier, Product: req.Product,
 		Account: req.Account, Request: req, RequestHash: hash, AcceptedAt: w.now().UTC()}}
 	if !again {
 		return fresh, nil

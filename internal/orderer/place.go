@@ -164,11 +164,21 @@ func (w *Worker) record(ctx context.Context, a *account, cur ledger.Entry, r ord
 	}
 	var next ledger.Entry
 	var err, guardErr error
-	w.both(func() { next, err = w.append(ctx, cur, r) }, func() { guardErr = w.ledger.Guard(ctx, openEntry(r, due)) })
+	w.both(func() { next, err = w.append(ctx, cur, r) }, func() { guardErr = w.enter(ctx, cur, openEntry(r, due)) })
+	next.New = false
 	// If we die here, between the two or after them: an event without an entry has
 	// its message still, which comes again; an entry without an event is found to be
 	// early by the sweep, which asks the ledger.
 	return stand{Entry: next, due: due, guarded: guardErr == nil}, err
+}
+
+// enter writes an order's entry in the index. A new order shares a page with others;
+// one that may have been there before has an entry of its own.
+func (w *Worker) enter(ctx context.Context, cur ledger.Entry, o ledger.Open) error {
+	if cur.New {
+		return w.ledger.Enter(ctx, o)
+	}
+	return w.ledger.Guard(ctx, o)
 }
 
 // atOnce runs two functions side by side. The goroutine of the second is kept for

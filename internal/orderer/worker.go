@@ -26,6 +26,7 @@ type Ledger interface {
 	Get(ctx context.Context, orderID string) (ledger.Entry, bool, error)
 	Raw(ctx context.Context, orderID string) ([]byte, bool, error)
 	Append(ctx context.Context, prev ledger.Entry, next order.Record) (ledger.Entry, error)
+	Enter(ctx context.Context, o ledger.Open) error
 	Guard(ctx context.Context, o ledger.Open) error
 	Claim(ctx context.Context, o ledger.Open, due time.Time) error
 	Unguard(ctx context.Context, orderID string) error

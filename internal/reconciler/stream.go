@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/wire"
 )
@@ -157,12 +159,9 @@ func (l Ledger) Get(ctx context.Context, orderID string) (order.Record, bool, er
 const openAtOnce = 32
 
 // Open hands the last event of every order in the index of open ones to do, one
-// at a time.
+// at a time, each order once. An entry that cannot be read does not keep the others
+// from it; the error tells of it in the end.
 func (l Ledger) Open(ctx context.Context, do func(order.Record) error) error {
-	kv, err := l.bus.JS.KeyValue(ctx, bus.BucketOpenOrders)
-	if err != nil {
-		return fmt.Errorf("bucket %s: %w", bus.BucketOpenOrders, err)
-	}
 	var batch []string
 	flush := func() error {
 		records := make([]order.Record, len(batch))
@@ -187,14 +186,22 @@ func (l Ledger) Open(ctx context.Context, do func(order.Record) error) error {
 		}
 		return nil
 	}
-	err = each(ctx, kv, ">", func(v jetstream.KeyValueEntry) error {
-		if batch = append(batch, v.Key()); len(batch) < openAtOnce {
-			return nil
+	var faults []error
+	had := map[string]bool{} // an order may stand on a page and by itself
+	for o, err := range ledger.WalkOpen(ctx, l.bus) {
+		if err != nil {
+			faults = append(faults, err)
+			continue
 		}
-		return flush()
-	}, jetstream.MetaOnly())
-	if err != nil {
-		return err
+		if had[o.OrderID] {
+			continue
+		}
+		had[o.OrderID] = true
+		if batch = append(batch, o.OrderID); len(batch) == openAtOnce {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
 	}
-	return flush()
+	return errors.Join(append(faults, flush())...)
 }
