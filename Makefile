@@ -58,10 +58,12 @@ images: ## static binaries into dist/, and container images if there is a docker
 generate: ## write the reference pages from the code
 	$(GO) run ./internal/tools/reference docs/reference
 	$(GO) run ./internal/tools/natsusers deploy/nats/users.conf
+	$(GO) run ./cmd/simctl reference docs/reference/simctl.md
 
 generate-check: ## fail if generated pages are not what the code says
 	$(GO) run ./internal/tools/reference -check docs/reference
 	$(GO) run ./internal/tools/natsusers -check deploy/nats/users.conf
+	$(GO) run ./cmd/simctl reference --check docs/reference/simctl.md
 
 prepare: ## install what tests and the demo need and this machine lacks
 	tools/prepare

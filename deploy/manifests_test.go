@@ -157,9 +157,17 @@ func TestEveryVariableIsRead(t *testing.T) {
 		}
 	}
 	// And simctl's, from its source.
-	source, err := os.ReadFile("../cmd/simctl/setup.go")
+	var source []byte
+	files, err := filepath.Glob("../cmd/simctl/*.go")
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source = append(source, b...)
 	}
 	for _, name := range simctlReads {
 		if !bytes.Contains(source, []byte(name)) {

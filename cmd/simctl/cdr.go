@@ -3,11 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -17,8 +17,10 @@ import (
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/cdrpull"
+	"github.com/simline/simline/internal/operator"
 	"github.com/simline/simline/internal/service"
 	"github.com/simline/simline/internal/warehouse"
+	"github.com/simline/simline/internal/wire"
 )
 
 // cdrSettings are what the cdr commands read: the worker's own names.
@@ -40,7 +42,10 @@ func (s *cdrSettings) Validate() error {
 
 // cdrCommand lets a person look at CDR files, have them read again, and check them.
 func cdrCommand() *cobra.Command {
-	c := &cobra.Command{Use: "cdr", Short: "CDR files: list, show, gaps, read again, check against what was loaded"}
+	c := &cobra.Command{
+		Use: "cdr", Short: "CDR files: list, show, gaps, read again, check against what was loaded",
+		Example: "  simctl cdr ls --state held\n  simctl cdr gaps",
+	}
 	c.AddCommand(cdrList(), cdrShow(), cdrGaps(), cdrBackfill(), cdrVerify(), cdrNetworks())
 	return c
 }
@@ -49,7 +54,7 @@ func cdrCommand() *cobra.Command {
 func withWarehouse(do func(s *cdrSettings, db *warehouse.DB) error) (err error) {
 	var s cdrSettings
 	if err := service.LoadConfig(os.Environ(), &s); err != nil {
-		return err
+		return quiet{err, errUsage}
 	}
 	db, err := warehouse.Open(s.ClickHouseDSN)
 	if err != nil {
@@ -59,8 +64,8 @@ func withWarehouse(do func(s *cdrSettings, db *warehouse.DB) error) (err error) 
 	return do(&s, db)
 }
 
-// withOperator opens ClickHouse, NATS and the configured directories.
-func withOperator(ctx context.Context, do func(*cdrpull.Operator, *warehouse.DB) error) error {
+// withFiles opens ClickHouse, NATS and the configured directories.
+func withFiles(ctx context.Context, do func(*bus.Bus, *cdrpull.Operator) error) error {
 	return withWarehouse(func(s *cdrSettings, db *warehouse.DB) error {
 		accounts, err := s.Load()
 		if err != nil {
@@ -75,7 +80,7 @@ func withOperator(ctx context.Context, do func(*cdrpull.Operator, *warehouse.DB)
 		if err != nil {
 			return err
 		}
-		return do(op, db)
+		return do(b, op)
 	})
 }
 
@@ -93,13 +98,13 @@ func (f *fileFilter) flags(c *cobra.Command) {
 
 func cdrList() *cobra.Command {
 	var f fileFilter
-	var dir, asJSON bool
+	var dir bool
 	c := &cobra.Command{
 		Use: "ls", Short: "List files: recorded ones, or with --dir what lies in the directories", Args: cobra.NoArgs,
 		Example: "  simctl cdr ls --since 24h --state with_rejects\n  simctl cdr ls --dir",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dir {
-				return listDirectories(cmd, f, asJSON)
+				return listDirectories(cmd, f)
 			}
 			return withWarehouse(func(_ *cdrSettings, db *warehouse.DB) error {
 				files, err := db.FilesSince(cmd.Context(), f.account, time.Now().Add(-f.since))
@@ -107,25 +112,18 @@ func cdrList() *cobra.Command {
 					return err
 				}
 				files = slices.DeleteFunc(files, func(x warehouse.File) bool { return f.state != "" && x.State != f.state })
-				if asJSON {
-					return writeJSON(cmd.OutOrStdout(), files)
-				}
-				tableOfFiles(cmd.OutOrStdout(), files)
-				return nil
+				return printFiles(cmd, files)
 			})
 		},
 	}
 	f.flags(c)
 	c.Flags().BoolVar(&dir, "dir", false, "look into the FTP directories instead of the records")
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
-func tableOfFiles(w io.Writer, files []warehouse.File) {
-	t := table.NewWriter()
-	t.SetOutputMirror(w)
-	t.AppendHeader(table.Row{"account", "window (UTC)", "file", "state", "rows", "inserted", "known", "bad", "conflicts", "loaded (UTC)"})
-	for _, f := range files {
+func printFiles(cmd *cobra.Command, files []warehouse.File) error {
+	head := table.Row{"account", "window (UTC)", "file", "state", "rows", "inserted", "known", "bad", "conflicts", "loaded (UTC)"}
+	return printList(cmd, files, head, func(f warehouse.File) table.Row {
 		loaded := ""
 		if !f.LoadedAt.IsZero() {
 			loaded = f.LoadedAt.UTC().Format("01-02 15:04:05")
@@ -134,14 +132,13 @@ func tableOfFiles(w io.Writer, files []warehouse.File) {
 		if f.Content > 0 {
 			name += fmt.Sprintf(" (content %d)", f.Content+1)
 		}
-		t.AppendRow(table.Row{f.Account, f.WindowStart.UTC().Format("01-02 15:04") + "–" + f.WindowEnd.UTC().Format("15:04"), name,
-			f.State, f.Rows, f.Inserted, f.Known, f.Rejects, f.Conflicts, loaded})
-	}
-	t.Render()
+		return table.Row{f.Account, f.WindowStart.UTC().Format("01-02 15:04") + "–" + f.WindowEnd.UTC().Format("15:04"), name,
+			f.State, f.Rows, f.Inserted, f.Known, f.Rejects, f.Conflicts, loaded}
+	})
 }
 
-func listDirectories(cmd *cobra.Command, f fileFilter, asJSON bool) error {
-	return withOperator(cmd.Context(), func(op *cdrpull.Operator, _ *warehouse.DB) error {
+func listDirectories(cmd *cobra.Command, f fileFilter) error {
+	return withFiles(cmd.Context(), func(_ *bus.Bus, op *cdrpull.Operator) error {
 		var all []cdrpull.FileStatus
 		for _, a := range op.Accounts() {
 			if f.account != "" && f.account != a {
@@ -157,17 +154,9 @@ func listDirectories(cmd *cobra.Command, f fileFilter, asJSON bool) error {
 				}
 			}
 		}
-		if asJSON {
-			return writeJSON(cmd.OutOrStdout(), all)
-		}
-		t := table.NewWriter()
-		t.SetOutputMirror(cmd.OutOrStdout())
-		t.AppendHeader(table.Row{"account", "file", "bytes", "state", "since (UTC)", "why"})
-		for _, x := range all {
-			t.AppendRow(table.Row{x.Account, x.File, x.Size, x.State, stamp(x.At), x.Reason})
-		}
-		t.Render()
-		return nil
+		return printList(cmd, all, table.Row{"account", "file", "bytes", "state", "since (UTC)", "why"}, func(x cdrpull.FileStatus) table.Row {
+			return table.Row{x.Account, x.File, x.Size, x.State, stamp(x.At), x.Reason}
+		})
 	})
 }
 
@@ -176,8 +165,16 @@ func cdrShow() *cobra.Command {
 	var limit int
 	c := &cobra.Command{
 		Use: "show FILE", Short: "Show what became of a file: each content, its bad rows and conflicts", Args: cobra.ExactArgs(1),
+		Example: "  simctl cdr show cdr_10001_20260115000000_20260115010000_20260115013000.csv",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withWarehouse(func(_ *cdrSettings, db *warehouse.DB) error {
+				if f, _ := format(cmd); f != formatTable {
+					files, err := db.FilesNamed(cmd.Context(), "", args[0])
+					if err != nil {
+						return err
+					}
+					return printFiles(cmd, files)
+				}
 				return showFile(cmd.Context(), cmd.OutOrStdout(), db, args[0], limit, raw)
 			})
 		},
@@ -193,7 +190,7 @@ func showFile(ctx context.Context, w io.Writer, db *warehouse.DB, file string, l
 		return err
 	}
 	if len(files) == 0 {
-		return fmt.Errorf("%s: never read; `simctl cdr ls --dir` shows what lies in the directories", file)
+		return quiet{fmt.Errorf("%s was never read; `simctl cdr ls --dir` shows what lies in the directories", file), operator.ErrNotFound}
 	}
 	for _, f := range files {
 		fmt.Fprintf(w, "%s  account %s, content %d, sha256 %s\n", f.File, f.Account, f.Content+1, f.SHA256)
@@ -240,9 +237,9 @@ func maskDigits(s string) string {
 
 func cdrGaps() *cobra.Command {
 	var account string
-	var asJSON bool
 	c := &cobra.Command{
 		Use: "gaps", Short: "List half hours that no loaded file covers although they are late", Args: cobra.NoArgs,
+		Example: "  simctl cdr gaps --account default",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withWarehouse(func(s *cdrSettings, db *warehouse.DB) error {
 				accounts, err := db.CDRAccounts(cmd.Context())
@@ -259,39 +256,34 @@ func cdrGaps() *cobra.Command {
 						return err
 					}
 					gaps = append(gaps, some...)
-					if !asJSON {
-						fmt.Fprintf(cmd.OutOrStdout(), "account %s: complete up to %s UTC, %d gaps\n", a, complete.Format(time.DateTime), len(some))
-					}
+					fmt.Fprintf(cmd.ErrOrStderr(), "account %s: complete up to %s UTC, %d gaps\n", a, complete.Format(time.DateTime), len(some))
 				}
-				if asJSON {
-					return writeJSON(cmd.OutOrStdout(), gaps)
-				}
-				for _, g := range gaps {
-					fmt.Fprintf(cmd.OutOrStdout(), "%s  %s – %s  late since %s\n", g.Account, g.Start.Format(time.DateTime), g.End.Format(time.TimeOnly), g.Since.Format(time.DateTime))
-				}
-				return nil
+				return printList(cmd, gaps, table.Row{"account", "from (UTC)", "to (UTC)", "late since (UTC)"}, func(g cdrpull.Gap) table.Row {
+					return table.Row{g.Account, stamp(&g.Start), stamp(&g.End), stamp(&g.Since)}
+				})
 			})
 		},
 	}
 	c.Flags().StringVar(&account, "account", "", "only this account (its name)")
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
 func cdrVerify() *cobra.Command {
 	var f fileFilter
-	var asJSON bool
 	c := &cobra.Command{
 		Use: "verify [FILE…]", Short: "Read files again and look for each of their rows in ClickHouse",
-		Long: "verify reads files again and looks for each of their rows in ClickHouse. Without names it checks the files that lie in the\n" +
-			"directories and count as loaded. It exits with an error if a row is missing or differs.",
+		Long: "Read files again and look for each of their rows in ClickHouse. Without names it checks the files that lie in the\n" +
+			"directories and count as loaded. Exit code 4 if a row is missing or differs.",
+		Example: "  simctl cdr verify --since 24h",
 		RunE: func(cmd *cobra.Command, names []string) error {
-			return withOperator(cmd.Context(), func(op *cdrpull.Operator, _ *warehouse.DB) error {
+			return withFiles(cmd.Context(), func(_ *bus.Bus, op *cdrpull.Operator) error {
 				files, err := chosen(cmd.Context(), op, f, names, func(s string) bool { return s == warehouse.FileLoaded || s == warehouse.FileWithRejects })
 				if err != nil {
 					return err
 				}
-				bad := 0
+				bar, stop := progressBar(cmd.ErrOrStderr(), "files", len(files))
+				defer stop()
+				bad, all := 0, make([]cdrpull.Verdict, 0, len(files))
 				for _, x := range files {
 					v, err := op.Verify(cmd.Context(), x.Account, x.File)
 					if err != nil {
@@ -300,25 +292,21 @@ func cdrVerify() *cobra.Command {
 					if !v.OK() {
 						bad++
 					}
-					if asJSON {
-						err = writeJSON(cmd.OutOrStdout(), v)
-					} else {
-						_, err = fmt.Fprintf(cmd.OutOrStdout(), "%-4s %s  %d rows: %d present, %d superseded, %d missing, %d differing%s\n", okWord(v.OK()), x.File,
-							v.Rows, v.Present, v.Superseded, v.Missing, v.Differing, ifElse(v.Content, "", "; this content was never loaded"))
-					}
-					if err != nil {
-						return err
-					}
+					all = append(all, v)
+					bar.Increment(1)
 				}
-				if bad > 0 {
-					return fmt.Errorf("%d of %d files are not in ClickHouse as they stand: simctl cdr backfill FILE", bad, len(files))
+				stop()
+				err = printList(cmd, all, table.Row{"", "file", "rows", "present", "superseded", "missing", "differing", ""}, func(v cdrpull.Verdict) table.Row {
+					return table.Row{okWord(v.OK()), v.File, v.Rows, v.Present, v.Superseded, v.Missing, v.Differing, ifElse(v.Content, "", "this content was never loaded")}
+				})
+				if err == nil && bad > 0 {
+					err = notWell("%d of %d files are not in ClickHouse as they stand: simctl cdr backfill FILE", bad, len(files))
 				}
-				return nil
+				return err
 			})
 		},
 	}
 	f.flags(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, a line per file")
 	return c
 }
 
@@ -369,35 +357,36 @@ func cdrNetworks() *cobra.Command {
 	var asSQL bool
 	c := &cobra.Command{
 		Use: "networks FILE", Short: "Import countries and operators from serviceproviders.xml (mobile-broadband-provider-info)", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			file, err := os.Open(args[0])
-			if err != nil {
-				return err
-			}
-			defer file.Close()
-			networks, err := warehouse.ParseNetworks(file)
-			if err != nil {
-				return err
-			}
-			if asSQL {
-				_, err := io.WriteString(cmd.OutOrStdout(), warehouse.NetworksSQL(networks))
-				return err
-			}
-			return withWarehouse(func(_ *cdrSettings, db *warehouse.DB) error {
+		Example: "  simctl cdr networks serviceproviders.xml --reason \"release of November\"",
+	}
+	who := optionalWhoFlags(c)
+	c.Flags().BoolVar(&asSQL, "sql", false, "print the migration that seeds a new warehouse instead, and change nothing")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		file, err := os.Open(args[0])
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		networks, err := warehouse.ParseNetworks(file)
+		if err != nil {
+			return err
+		}
+		if asSQL {
+			_, err := io.WriteString(cmd.OutOrStdout(), warehouse.NetworksSQL(networks))
+			return err
+		}
+		return withWarehouse(func(_ *cdrSettings, db *warehouse.DB) error {
+			return withOperator(func(op *operator.Operator) error {
+				if err := op.Audit(cmd.Context(), *who, wire.ActNetworksImport, filepath.Base(args[0]), nil); err != nil {
+					return err
+				}
 				if err := db.InsertNetworks(cmd.Context(), networks, time.Now().UTC()); err != nil {
 					return err
 				}
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%d networks imported\n", len(networks))
-				return err
+				say(cmd, "%d networks imported", len(networks))
+				return nil
 			})
-		},
+		})
 	}
-	c.Flags().BoolVar(&asSQL, "sql", false, "print the migration that seeds a new warehouse instead")
 	return c
-}
-
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

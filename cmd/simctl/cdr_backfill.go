@@ -1,17 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"time"
 
-	"github.com/jedib0t/go-pretty/v6/progress"
 	"github.com/spf13/cobra"
 
+	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/cdrpull"
 	"github.com/simline/simline/internal/warehouse"
+	"github.com/simline/simline/internal/wire"
 )
 
 // backfill is one run: which files, how many at once, since when.
@@ -31,12 +35,18 @@ func cdrBackfill() *cobra.Command {
 		Long: "backfill has cdrpull read files again, oldest window first, and waits for each. Without names it takes every file in the\n" +
 			"directories that --account, --state and --since let through. What is in ClickHouse already is recognised, so reading twice\n" +
 			"does no harm. When it is interrupted it says how to go on where it stopped.",
-		Example: "  simctl cdr backfill cdr_10001_20260115000000_20260115010000_20260115013000.csv --force\n  simctl cdr backfill --since 720h --state held",
-		RunE: func(cmd *cobra.Command, names []string) error {
-			return withOperator(cmd.Context(), func(op *cdrpull.Operator, _ *warehouse.DB) error {
-				return b.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), op, names)
-			})
-		},
+		Example: "  simctl cdr backfill cdr_10001_20260115000000_20260115010000_20260115013000.csv --force --reason \"the header was added\"\n" +
+			"  simctl cdr backfill --since 720h --state held --reason \"the limit is higher now\"",
+	}
+	who := whoFlags(c)
+	c.RunE = func(cmd *cobra.Command, names []string) error {
+		return withFiles(cmd.Context(), func(conn *bus.Bus, op *cdrpull.Operator) error {
+			detail := map[string]string{"account": b.filter.account, "state": b.filter.state, "since": b.filter.since.String(), "force": strconv.FormatBool(b.force), "files": strconv.Itoa(len(names))}
+			if err := auditOn(cmd.Context(), conn, *who, wire.ActCDRReread, cmp.Or(strings.Join(names[:min(1, len(names))], ""), "by filter"), detail); err != nil {
+				return err
+			}
+			return b.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), op, names)
+		})
 	}
 	b.filter.flags(c)
 	c.Flags().BoolVar(&b.force, "force", false, "load even with too many bad rows, or without a last line end")
@@ -68,8 +78,8 @@ func (b *backfill) run(ctx context.Context, out, bar io.Writer, op *cdrpull.Oper
 	if err != nil {
 		return err
 	}
-	pw, tracker := progressBar(bar, len(files))
-	defer pw.Stop()
+	tracker, stop := progressBar(bar, "files", len(files))
+	defer stop()
 	var open []asked
 	bad := 0
 	next, last := 0, time.Now()
@@ -122,10 +132,10 @@ func (b *backfill) run(ctx context.Context, out, bar io.Writer, op *cdrpull.Oper
 			return b.stopped(out, begin, fmt.Errorf("no file was read for %s: does cdrpull run?", b.patience))
 		}
 	}
-	tracker.MarkAsDone()
+	stop()
 	fmt.Fprintf(out, "%d files read, %d of them not loaded\n", len(files), bad)
 	if bad > 0 {
-		return fmt.Errorf("%d files were not loaded", bad)
+		return notWell("%d files were not loaded", bad)
 	}
 	return nil
 }
@@ -134,15 +144,4 @@ func (b *backfill) run(ctx context.Context, out, bar io.Writer, op *cdrpull.Oper
 func (b *backfill) stopped(out io.Writer, begin time.Time, err error) error {
 	fmt.Fprintf(out, "to go on where this stopped, repeat the command with --resume %s\n", begin.Format(time.RFC3339))
 	return err
-}
-
-func progressBar(out io.Writer, total int) (progress.Writer, *progress.Tracker) {
-	pw := progress.NewWriter()
-	pw.SetOutputWriter(out)
-	pw.SetUpdateFrequency(200 * time.Millisecond)
-	pw.Style().Visibility.ETA = true
-	tracker := &progress.Tracker{Message: "files", Total: int64(max(total, 1))}
-	pw.AppendTracker(tracker)
-	go pw.Render()
-	return pw, tracker
 }

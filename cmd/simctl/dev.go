@@ -27,7 +27,8 @@ func devCommand() *cobra.Command {
 			"environment of the workers. It makes no streams and no tables: see provision and migrate.\n" +
 			"ClickHouse is CLICKHOUSE_DSN if that is set, else a clickhouse binary on PATH, else the engine itself,\n" +
 			"which npm fetches once.",
-		Args: cobra.NoArgs,
+		Example: "  simctl dev --data-dir ./data\n  simctl dev --only nats,clickhouse --port nats=4222,clickhouse=8123",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg.Progress = cmd.ErrOrStderr()
 			cfg.Log = slog.New(tint.NewTextHandler(cmd.ErrOrStderr(), &tint.Options{Level: slog.LevelInfo, TimeFormat: time.TimeOnly}))

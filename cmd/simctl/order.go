@@ -1,149 +1,114 @@
 package main
 
 import (
-	"bytes"
-	"cmp"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
-	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/ledger"
+	"github.com/simline/simline/internal/operator"
 	"github.com/simline/simline/internal/order"
-	"github.com/simline/simline/internal/wire"
+	"github.com/simline/simline/internal/warehouse"
 )
 
 func orderCommand() *cobra.Command {
-	c := &cobra.Command{Use: "order", Short: "Look into orders, and decide what only a person can"}
-	c.AddCommand(orderShowCommand(), orderListCommand(), orderResolveCommand(), orderCancelCommand())
+	c := &cobra.Command{
+		Use: "order", Short: "Submit, follow and look into orders, and decide what only a person can",
+		Example: "  simctl order list --state held\n  simctl order show 630000198311142676",
+	}
+	c.AddCommand(orderSubmit(), orderStatus(), orderWatch(), orderList(), orderShow(), orderResolve(), orderCancel())
 	return c
 }
 
-// openLedger connects and opens the ledger for reading; close ends both.
-func openLedger() (b *bus.Bus, l *ledger.Ledger, close func(), err error) {
-	if b, err = connect(); err != nil {
-		return nil, nil, nil, err
+// completeOpen offers the ids of open orders.
+func completeOpen(cmd *cobra.Command, args []string, begins string) ([]string, cobra.ShellCompDirective) {
+	var ids []string
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	if l, err = ledger.New(b, "simctl"); err != nil {
-		b.Close()
-		return nil, nil, nil, err
-	}
-	return b, l, func() { l.Close(); b.Close() }, nil
+	_ = withOperator(func(op *operator.Operator) error { // completion is silent
+		for o, err := range op.Open(cmd.Context()) {
+			if err != nil || len(ids) == 50 {
+				return err
+			}
+			if strings.HasPrefix(o.OrderID, begins) {
+				ids = append(ids, o.OrderID)
+			}
+		}
+		return nil
+	})
+	return ids, cobra.ShellCompDirectiveNoFileComp
 }
 
-func orderShowCommand() *cobra.Command {
-	var asJSON, secrets bool
-	c := &cobra.Command{
-		Use:   "show ID",
-		Short: "Show an order: every event, what was sent when, what each look said",
-		Args:  cobra.ExactArgs(1),
+func orderStatus() *cobra.Command {
+	return &cobra.Command{
+		Use: "status ID", Short: "Say where an order stands, from its last event", Args: cobra.ExactArgs(1), ValidArgsFunction: completeOpen,
+		Example: "  simctl order status 630000198311142676",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b, _, done, err := openLedger()
-			if err != nil {
-				return err
-			}
-			defer done()
-			events, err := history(cmd.Context(), b, args[0])
-			if err != nil {
-				return err
-			}
-			if len(events) == 0 {
-				return fmt.Errorf("there is no order %s", args[0])
-			}
-			if !secrets {
-				for i := range events {
-					events[i].ESIMs = masked(events[i].ESIMs)
+			return withOperator(func(op *operator.Operator) error {
+				e, err := op.Order(cmd.Context(), args[0])
+				if err != nil {
+					return err
 				}
-			}
-			if asJSON {
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", "  ")
-				return enc.Encode(events)
-			}
-			printOrder(cmd.OutOrStdout(), events)
-			return nil
+				last := operator.Masked([]operator.Event{{Record: e.Record, Seq: e.Seq, Stored: e.Stored}})[0]
+				return printOne(cmd, last, func(w io.Writer) { headline(w, last.Record) })
+			})
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "all events as JSON")
-	c.Flags().BoolVar(&secrets, "secrets", false, "activation codes and card numbers in clear")
+}
+
+func headline(w io.Writer, r order.Record) {
+	fmt.Fprintf(w, "order %s: %s %s, account %s\nstate %s, certainty %s", r.OrderID, r.Supplier, r.Product, r.Account, r.State, r.Certainty)
+	if r.State == order.Waiting && r.WaitingFor != "" {
+		fmt.Fprintf(w, ", waits for %s", r.WaitingFor)
+	}
+	if r.Reason != "" {
+		fmt.Fprintf(w, " (%s)", r.Reason)
+	}
+	fmt.Fprintln(w)
+}
+
+func orderShow() *cobra.Command {
+	var secrets bool
+	c := &cobra.Command{
+		Use: "show ID", Short: "Show an order: every event, what was sent when, what each look said", Args: cobra.ExactArgs(1), ValidArgsFunction: completeOpen,
+		Long:    "Show an order: every event, what was sent when, what each look said. Card numbers and activation codes are masked; with\n--secrets they are not, which needs a --reason and is audited.",
+		Example: "  simctl order show 630000198311142676\n  simctl order show 630000198311142676 --secrets --reason \"the customer lost the mail\" -o json",
+	}
+	who := optionalWhoFlags(c)
+	c.Flags().BoolVar(&secrets, "secrets", false, "activation codes and card numbers in clear (audited)")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		return withOperator(func(op *operator.Operator) error {
+			var events []operator.Event
+			var err error
+			if secrets {
+				events, err = op.Reveal(cmd.Context(), *who, args[0])
+			} else {
+				events, err = op.Events(cmd.Context(), args[0])
+				events = operator.Masked(events)
+			}
+			if err != nil {
+				return err
+			}
+			if f, _ := format(cmd); f == formatNDJSON {
+				return printList(cmd, events, nil, nil)
+			}
+			return printOne(cmd, events, func(w io.Writer) { printStory(w, events) })
+		})
+	}
 	return c
 }
 
-// masked are eSIMs as a terminal may show them.
-func masked(list []order.ESIM) []order.ESIM {
-	var out []order.ESIM
-	for _, e := range list {
-		m := order.ESIM{ICCID: tail(e.ICCID), Status: e.Status}
-		if e.ActivationCode != "" {
-			m.ActivationCode = "****"
-		}
-		if e.QRCodeURL != "" {
-			m.QRCodeURL = "****"
-		}
-		if e.AppleInstallURL != "" {
-			m.AppleInstallURL = "****"
-		}
-		out = append(out, m)
-	}
-	return out
-}
-
-func tail(s string) string {
-	if len(s) <= 4 {
-		return s
-	}
-	return "…" + s[len(s)-4:]
-}
-
-// history reads every event of an order, oldest first.
-func history(ctx context.Context, b *bus.Bus, id string) ([]order.Record, error) {
-	if !order.ValidID(id) {
-		return nil, fmt.Errorf("%.40q is not an order id", id)
-	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	last, found, err := b.LastFromLeader(ctx, bus.StreamOrderEvents, bus.SubjectOrderHistory(id))
-	if err != nil || !found {
-		return nil, err
-	}
-	cons, err := b.JS.OrderedConsumer(ctx, bus.StreamOrderEvents, jetstream.OrderedConsumerConfig{FilterSubjects: []string{bus.SubjectOrderHistory(id)}})
-	if err != nil {
-		return nil, fmt.Errorf("events of order %s: %w", id, err)
-	}
-	var out []order.Record
-	for {
-		m, err := cons.Next(jetstream.FetchMaxWait(5 * time.Second))
-		if err != nil {
-			return nil, fmt.Errorf("events of order %s: %w", id, err)
-		}
-		r, _, err := wire.DecodeOrderEvent(m.Data())
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, r)
-		if meta, err := m.Metadata(); err != nil || meta.Sequence.Stream >= last.Sequence {
-			return out, err
-		}
-	}
-}
-
-func printOrder(w io.Writer, events []order.Record) {
+// printStory is an order for a terminal.
+func printStory(w io.Writer, events []operator.Event) {
 	last := events[len(events)-1]
-	fmt.Fprintf(w, "order %s: %s %s, account %s\n", last.OrderID, last.Supplier, last.Product, last.Account)
-	fmt.Fprintf(w, "state %s, certainty %s", last.State, last.Certainty)
-	if last.Reason != "" {
-		fmt.Fprintf(w, " (%s)", last.Reason)
-	}
-	fmt.Fprintln(w)
+	headline(w, last.Record)
 	line := func(name string, v any) {
 		if s := fmt.Sprint(v); s != "" && s != "<nil>" {
 			fmt.Fprintf(w, "  %-22s %s\n", name, s)
@@ -164,17 +129,14 @@ func printOrder(w io.Writer, events []order.Record) {
 		}
 	}
 	for _, e := range last.ESIMs {
-		line("esim", fmt.Sprintf("%s %s %s", e.ICCID, e.Status, e.ActivationCode))
+		line("esim", strings.TrimSpace(fmt.Sprintf("%s %s %s", e.ICCID, e.Status, e.ActivationCode)))
 	}
 	t := table.NewWriter()
 	t.SetOutputMirror(w)
+	t.SetStyle(table.StyleLight)
 	t.AppendHeader(table.Row{"at", "state", "certainty", "evidence", "attempt", "error or reason"})
 	for _, r := range events {
-		why := r.Reason
-		if r.Error != nil {
-			why = strings.TrimSpace(strings.Join([]string{r.Error.Kind, r.Error.Code, r.Error.Message, r.Reason}, " "))
-		}
-		t.AppendRow(table.Row{r.At.Format(time.RFC3339), r.State, r.Certainty, r.Evidence, r.Attempt, why})
+		t.AppendRow(table.Row{stamp(&r.At), r.State, r.Certainty, r.Evidence, r.Attempt, why(r.Record)})
 	}
 	t.Render()
 	for _, c := range last.Conflicts {
@@ -185,168 +147,127 @@ func printOrder(w io.Writer, events []order.Record) {
 	}
 	t = table.NewWriter()
 	t.SetOutputMirror(w)
+	t.SetStyle(table.StyleLight)
 	t.AppendHeader(table.Row{"looked at", "where", "said"})
 	for _, l := range last.LookLog {
-		t.AppendRow(table.Row{l.At.Format(time.RFC3339), l.Where, l.Said})
+		t.AppendRow(table.Row{stamp(&l.At), l.Where, l.Said})
 	}
 	t.Render()
 }
 
-func stamp(t *time.Time) string {
-	if t == nil {
-		return ""
+// why is an event's error and reason in one line.
+func why(r order.Record) string {
+	if r.Error == nil {
+		return r.Reason
 	}
-	return t.Format(time.RFC3339)
+	return strings.Join(slices.DeleteFunc([]string{r.Error.Kind, r.Error.Code, r.Error.Message, r.Reason}, func(s string) bool { return s == "" }), " ")
 }
 
-func orderListCommand() *cobra.Command {
-	var state, supplier string
+func orderList() *cobra.Command {
+	var state, supplier, account, find string
 	c := &cobra.Command{
-		Use:   "list",
-		Short: "List the open orders: waiting, unknown, placed, held",
-		Args:  cobra.NoArgs,
+		Use: "list", Short: "List the open orders (waiting, unknown, placed, held), or find any", Args: cobra.NoArgs,
+		Long:    "List the open orders, the oldest entry first. With --find it looks for an order id, an ICCID, an EID or a supplier's order\nid among all that were ever archived (needs CLICKHOUSE_DSN).",
+		Example: "  simctl order list --state held --supplier eiotclub\n  simctl order list --find 8988308650100524999",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, l, done, err := openLedger()
-			if err != nil {
-				return err
+			if find != "" {
+				return findOrders(cmd, find)
 			}
-			defer done()
-			t := table.NewWriter()
-			t.SetOutputMirror(cmd.OutOrStdout())
-			t.AppendHeader(table.Row{"order", "supplier", "account", "state", "waits for", "due"})
-			for o, err := range l.All(cmd.Context()) {
-				if err != nil {
-					return err
+			return withOperator(func(op *operator.Operator) error {
+				var list []ledger.Open
+				for o, err := range op.Open(cmd.Context()) {
+					if err != nil {
+						return err
+					}
+					if (state == "" || string(o.State) == state) && (supplier == "" || o.Supplier == supplier) && (account == "" || o.Account == account) {
+						list = append(list, o)
+					}
 				}
-				if (state == "" || string(o.State) == state) && (supplier == "" || o.Supplier == supplier) {
-					t.AppendRow(table.Row{o.OrderID, o.Supplier, o.Account, o.State, o.WaitingFor, o.Due.Format(time.RFC3339)})
-				}
-			}
-			t.Render()
-			return nil
+				return printList(cmd, list, table.Row{"order", "supplier", "account", "state", "waits for", "due"}, func(o ledger.Open) table.Row {
+					return table.Row{o.OrderID, o.Supplier, o.Account, o.State, o.WaitingFor, stamp(&o.Due)}
+				})
+			})
 		},
 	}
-	c.Flags().StringVar(&state, "state", "", "only this state")
-	c.Flags().StringVar(&supplier, "supplier", "", "only this supplier")
+	f := c.Flags()
+	f.StringVar(&state, "state", "", "only this state")
+	f.StringVar(&supplier, "supplier", "", "only this supplier")
+	f.StringVar(&account, "account", "", "only this account (its name)")
+	f.StringVar(&find, "find", "", "an order id, ICCID, EID or supplier's order id")
+	_ = c.RegisterFlagCompletionFunc("state", cobra.FixedCompletions([]string{string(order.Waiting), string(order.Unknown), string(order.Placed), string(order.Held)}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("supplier", cobra.FixedCompletions(order.Suppliers, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 
-func orderResolveCommand() *cobra.Command {
-	var as, supplierOrderID, reason, actor string
-	var sendAgain bool
-	c := &cobra.Command{
-		Use:   "resolve ID --as placed|not-placed --reason …",
-		Short: "Settle an order that nobody but a person can settle; who and why goes into its events",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			b, l, done, err := openLedger()
-			if err != nil {
-				return err
-			}
-			defer done()
-			cur, found, err := l.Get(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if !found {
-				return fmt.Errorf("there is no order %s", args[0])
-			}
-			ev := wire.Evidence{OrderID: cur.OrderID, Supplier: cur.Supplier, Account: cur.Account, Source: order.EvidencePerson,
-				SupplierOrderID: supplierOrderID, ObservedAt: time.Now().UTC(), Actor: cmp.Or(actor, os.Getenv("USER"), "unknown"), Reason: reason, SendAgain: sendAgain}
-			switch as {
-			case "placed":
-				ev.Certainty = order.CertainPlaced
-				if cmp.Or(supplierOrderID, cur.SupplierOrderID) == "" {
-					return errors.New("placed under what id? --supplier-order-id is missing")
-				}
-				if sendAgain {
-					return errors.New("what is placed is not sent again")
-				}
-			case "not-placed":
-				ev.Certainty = order.CertainNotPlaced
-			default:
-				return fmt.Errorf("--as %q is not placed or not-placed", as)
-			}
-			if strings.TrimSpace(reason) == "" {
-				return errors.New("--reason is missing: it is the audit")
-			}
-			if cur.State.Settled() {
-				return fmt.Errorf("order %s is %s: nothing to resolve", cur.OrderID, cur.State)
-			}
-			return handOver(cmd, b, l, cur, ev)
-		},
-	}
-	c.Flags().StringVar(&as, "as", "", "placed or not-placed")
-	c.Flags().StringVar(&supplierOrderID, "supplier-order-id", "", "the order's id at the supplier, if it was placed")
-	c.Flags().StringVar(&reason, "reason", "", "how you know")
-	c.Flags().StringVar(&actor, "actor", "", "who you are (default $USER)")
-	c.Flags().BoolVar(&sendAgain, "send-again", false, "not placed: buy it now instead of rejecting it")
-	return c
-}
-
-// handOver gives evidence to orderer and waits a little for what it makes of it.
-func handOver(cmd *cobra.Command, b *bus.Bus, l *ledger.Ledger, cur ledger.Entry, ev wire.Evidence) error {
-	env, err := wire.NewEnvelope(wire.TypeEvidence, wire.Source("simctl"), ev.OrderID, "", ev.ObservedAt, ev)
-	if err != nil {
-		return err
-	}
-	data, err := env.Marshal()
-	if err != nil {
-		return err
-	}
-	if _, err := b.Publish(cmd.Context(), bus.NewMsg(bus.SubjectEvidence(ev.Supplier, ev.OrderID), env.ID, data)); err != nil {
-		return err
-	}
-	deadline := time.Now().Add(10 * time.Second)
-	for time.Now().Before(deadline) {
-		now, _, err := l.Get(cmd.Context(), ev.OrderID)
+func findOrders(cmd *cobra.Command, text string) error {
+	return withWarehouse(func(_ *cdrSettings, db *warehouse.DB) error {
+		list, err := db.FindOrders(cmd.Context(), text, 100)
 		if err != nil {
 			return err
 		}
-		if now.Seq != cur.Seq {
-			fmt.Fprintf(cmd.OutOrStdout(), "order %s is %s now\n", now.OrderID, now.State)
-			return nil
+		if len(list) == 0 {
+			return quiet{errors.New("no archived order has it as its id, its card or the supplier's id"), operator.ErrNotFound}
 		}
-		select {
-		case <-cmd.Context().Done():
-			return cmd.Context().Err()
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-	fmt.Fprintf(cmd.OutOrStdout(), "handed to orderer, which has not acted on it yet (is it running? see `simctl dead list`)\n")
-	return nil
+		return printList(cmd, list, table.Row{"order", "supplier", "account", "state", "supplier's id", "last moved"}, func(o warehouse.OrderRow) table.Row {
+			return table.Row{o.OrderID, o.Supplier, o.Account, o.State, o.SupplierOrderID, stamp(&o.UpdatedAt)}
+		})
+	})
 }
 
-func orderCancelCommand() *cobra.Command {
-	var reason string
+func orderResolve() *cobra.Command {
+	var res operator.Resolution
 	c := &cobra.Command{
-		Use:   "cancel ID --reason …",
-		Short: "Withdraw an order that has not been placed",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			b, l, done, err := openLedger()
-			if err != nil {
-				return err
-			}
-			defer done()
-			cur, found, err := l.Get(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if !found {
-				return fmt.Errorf("there is no order %s", args[0])
-			}
-			var data bytes.Buffer
-			if err := json.NewEncoder(&data).Encode(wire.Cancel{OrderID: cur.OrderID, Account: cur.Account, Reason: reason}); err != nil {
-				return err
-			}
-			if _, err := b.Publish(cmd.Context(), bus.NewMsg(bus.SubjectCancel(cur.Supplier), "", data.Bytes())); err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "cancel of order %s, which is %s, handed to orderer\n", cur.OrderID, cur.State)
-			return nil
-		},
+		Use:   "resolve ID --as placed|not-placed --reason …",
+		Short: "Settle an order that nobody but a person can settle; who and why goes into its events", Args: cobra.ExactArgs(1), ValidArgsFunction: completeOpen,
+		Example: "  simctl order resolve o-17 --as placed --supplier-order-id 10004728 --reason \"seen in the supplier's records\"\n" +
+			"  simctl order resolve o-17 --as not-placed --send-again --reason \"the supplier says it never came\"",
 	}
-	c.Flags().StringVar(&reason, "reason", "", "why")
+	who := whoFlags(c)
+	c.Flags().StringVar(&res.As, "as", "", "placed or not-placed (required)")
+	_ = c.MarkFlagRequired("as")
+	_ = c.RegisterFlagCompletionFunc("as", cobra.FixedCompletions([]string{operator.AsPlaced, operator.AsNotPlaced}, cobra.ShellCompDirectiveNoFileComp))
+	c.Flags().StringVar(&res.SupplierOrderID, "supplier-order-id", "", "the order's id at the supplier, if it was placed")
+	c.Flags().BoolVar(&res.SendAgain, "send-again", false, "not placed: buy it now instead of rejecting it")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		return withOperator(func(op *operator.Operator) error {
+			was, err := op.Resolve(cmd.Context(), *who, args[0], res)
+			if err != nil {
+				return err
+			}
+			return await(cmd, op, was)
+		})
+	}
 	return c
+}
+
+func orderCancel() *cobra.Command {
+	c := &cobra.Command{
+		Use: "cancel ID --reason …", Short: "Withdraw an order that has not been placed", Args: cobra.ExactArgs(1), ValidArgsFunction: completeOpen,
+		Example: "  simctl order cancel o-17 --reason \"the customer changed their mind\"",
+	}
+	who := whoFlags(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		return withOperator(func(op *operator.Operator) error {
+			was, err := op.Cancel(cmd.Context(), *who, args[0])
+			if err != nil {
+				return err
+			}
+			return await(cmd, op, was)
+		})
+	}
+	return c
+}
+
+// await waits a little for what orderer makes of what it was handed.
+func await(cmd *cobra.Command, op *operator.Operator, was ledger.Entry) error {
+	now, moved, err := op.Await(cmd.Context(), was.OrderID, was.Seq, 10*time.Second)
+	switch {
+	case err != nil:
+		return err
+	case moved:
+		say(cmd, "order %s is %s now", now.OrderID, now.State)
+		return nil
+	}
+	say(cmd, "handed to orderer, which has not acted on it yet (is it running? see `simctl dlq ls`)")
+	return nil
 }

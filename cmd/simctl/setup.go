@@ -5,32 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"time"
 
 	"github.com/caarlos0/env/v11"
+	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/service"
 	"github.com/simline/simline/internal/warehouse"
 )
-
-// natsSettings are what simctl needs to reach NATS.
-type natsSettings struct {
-	URL   string `env:"NATS_URL" envDefault:"nats://127.0.0.1:4222"`
-	Creds string `env:"NATS_CREDS"`
-}
-
-// connect opens the bus for one command.
-func connect() (*bus.Bus, error) {
-	var s natsSettings
-	if err := env.Parse(&s); err != nil {
-		return nil, err
-	}
-	return bus.Connect(bus.Config{URL: s.URL, Creds: s.Creds, Name: "simctl", Log: slog.New(slog.DiscardHandler)})
-}
 
 // topologySettings are the numbers of the topology that an operator may set.
 type topologySettings struct {
@@ -61,17 +46,29 @@ func (t topologySettings) validate() error {
 	return errors.Join(faults...)
 }
 
+// settings reads the topology's numbers from the environment.
+func settings() (bus.Settings, error) {
+	var t topologySettings
+	err := env.Parse(&t)
+	if err == nil {
+		err = t.validate()
+	}
+	if err != nil {
+		return bus.Settings{}, quiet{err, errUsage}
+	}
+	return bus.Settings{Replicas: t.Replicas, AckWait: t.AckWait, MaxInFlight: t.MaxInFlight, DedupWindow: t.DedupWindow, LedgerRetention: t.LedgerRetention}, nil
+}
+
 func provisionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "provision",
-		Short: "Make or update all streams, consumers and buckets (needs NATS_URL only)",
-		Args:  cobra.NoArgs,
+	var dry bool
+	c := &cobra.Command{
+		Use:     "provision",
+		Short:   "Make or update all streams, consumers and buckets (needs NATS_URL only)",
+		Example: "  simctl provision --dry-run\n  simctl provision",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var t topologySettings
-			if err := env.Parse(&t); err != nil {
-				return err
-			}
-			if err := t.validate(); err != nil {
+			s, err := settings()
+			if err != nil {
 				return err
 			}
 			b, err := connect()
@@ -81,26 +78,35 @@ func provisionCommand() *cobra.Command {
 			defer b.Close()
 			ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
 			defer cancel()
-			settings := bus.Settings{Replicas: t.Replicas, AckWait: t.AckWait, MaxInFlight: t.MaxInFlight, DedupWindow: t.DedupWindow, LedgerRetention: t.LedgerRetention}
-			if err := b.Provision(ctx, settings); err != nil {
+			if dry {
+				plan, err := b.Plan(ctx, s)
+				if err != nil {
+					return err
+				}
+				return printList(cmd, plan, table.Row{"what", "name", "would be"}, func(c bus.Change) table.Row { return table.Row{c.Kind, c.Name, c.What} })
+			}
+			if err := b.Provision(ctx, s); err != nil {
 				return err
 			}
-			topo := bus.NewTopology(settings)
+			topo := bus.NewTopology(s)
 			consumers := 0
 			for _, list := range topo.Consumers {
 				consumers += len(list)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "provisioned %d streams, %d consumers, %d buckets\n", len(topo.Streams), consumers, len(topo.Buckets))
+			say(cmd, "provisioned %d streams, %d consumers, %d buckets", len(topo.Streams), consumers, len(topo.Buckets))
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&dry, "dry-run", false, "say what would be made or changed, and change nothing")
+	return c
 }
 
 func migrateCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "migrate",
-		Short: "Make or update the ClickHouse databases and tables (needs CLICKHOUSE_DSN only)",
-		Args:  cobra.NoArgs,
+		Use:     "migrate",
+		Short:   "Make or update the ClickHouse databases and tables (needs CLICKHOUSE_DSN only)",
+		Example: "  CLICKHOUSE_DSN=clickhouse://setup:…@clickhouse:9000 simctl migrate",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dsn, err := clickhouseDSN()
 			if err != nil {
@@ -119,7 +125,7 @@ func clickhouseDSN() (string, error) {
 	if dsn := os.Getenv("CLICKHOUSE_DSN"); dsn != "" {
 		return dsn, nil
 	}
-	return "", errors.New("CLICKHOUSE_DSN is not set")
+	return "", usage("CLICKHOUSE_DSN is not set")
 }
 
 // migrate brings the databases to the newest state and names each file applied.

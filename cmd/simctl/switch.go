@@ -1,21 +1,12 @@
 package main
 
 import (
-	"cmp"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
-	"github.com/simline/simline/internal/bus"
-	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/operator"
 	"github.com/simline/simline/internal/orderer"
 )
 
@@ -23,90 +14,56 @@ func switchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "switch",
 		Short: "Pause a supplier or stop spending, at once and without a restart",
-		Long: "Pause a supplier (<supplier>.pause: no call at all) or stop spending (<supplier>.spend_stop: nothing is bought,\n" +
-			"looks go on). \"all\" stands for every supplier. Orders wait meanwhile.",
+		Long: "Pause a supplier (no call at all) or stop spending (nothing is bought, looks go on). \"all\" stands for every\n" +
+			"supplier. Orders wait meanwhile, or expire if they say so.",
+		Example: "  simctl switch ls\n  simctl switch pause eiotclub --reason \"maintenance there\"",
 	}
-	c.AddCommand(switchListCommand(), switchSetCommand("on", true), switchSetCommand("off", false))
-	return c
-}
-
-func switchNames() []string {
-	var names []string
-	for _, s := range append([]string{orderer.SwitchAll}, order.Suppliers...) {
-		names = append(names, s+"."+orderer.SwitchPause, s+"."+orderer.SwitchSpendStop)
-	}
-	return names
-}
-
-func switchListCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "list",
-		Short: "List the switches",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			b, err := connect()
-			if err != nil {
-				return err
-			}
-			defer b.Close()
-			kv, err := b.JS.KeyValue(cmd.Context(), bus.BucketSwitches)
-			if err != nil {
-				return fmt.Errorf("bucket %s: %w", bus.BucketSwitches, err)
-			}
-			t := table.NewWriter()
-			t.SetOutputMirror(cmd.OutOrStdout())
-			t.AppendHeader(table.Row{"switch", "on", "by", "since", "reason"})
-			for _, name := range switchNames() {
-				var v orderer.Switch
-				e, err := kv.Get(cmd.Context(), name)
-				switch {
-				case err == nil:
-					v.On = orderer.SwitchIsOn(e.Value())
-					_ = json.Unmarshal(e.Value(), &v) // set by hand it may be no JSON; on or off counts
-					v.At = cmp.Or(v.At, e.Created().UTC().Format(time.RFC3339))
-				case !errors.Is(err, jetstream.ErrKeyNotFound):
-					return fmt.Errorf("switch %s: %w", name, err)
+	set := func(use, short, example string, steps func(supplier string) []step) *cobra.Command {
+		c := &cobra.Command{
+			Use: use + " SUPPLIER", Short: short, Args: cobra.ExactArgs(1), ValidArgs: operator.Suppliers,
+			Example: "  simctl switch " + use + " " + example,
+		}
+		who := whoFlags(c)
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			return withOperator(func(op *operator.Operator) error {
+				for _, s := range steps(args[0]) {
+					if err := op.SetSwitch(cmd.Context(), *who, args[0], s.what, s.on); err != nil {
+						return err
+					}
+					say(cmd, "%s.%s is %s", args[0], s.what, ifElse(s.on, "on", "off"))
 				}
-				t.AppendRow(table.Row{name, v.On, v.By, v.At, v.Reason})
-			}
-			t.Render()
-			return nil
-		},
+				return nil
+			})
+		}
+		return c
 	}
+	c.AddCommand(switchList(),
+		set("pause", "No call at all to a supplier, or to all", `eiotclub --reason "maintenance there"`, func(string) []step { return []step{{orderer.SwitchPause, true}} }),
+		set("spend-stop", "Buy nothing from a supplier, or from any; looks go on", `all --reason "somebody else buys with our key"`, func(string) []step { return []step{{orderer.SwitchSpendStop, true}} }),
+		set("resume", "Turn off a supplier's pause and spend stop; those of \"all\" are its own", `eiotclub --reason "maintenance is over"`, func(string) []step {
+			return []step{{orderer.SwitchPause, false}, {orderer.SwitchSpendStop, false}}
+		}))
+	return c
 }
 
-func switchSetCommand(use string, on bool) *cobra.Command {
-	var reason, by string
-	c := &cobra.Command{
-		Use:       use + " NAME",
-		Short:     "Put a switch " + use + ": " + strings.Join(switchNames(), ", "),
-		Args:      cobra.ExactArgs(1),
-		ValidArgs: switchNames(),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if !slices.Contains(switchNames(), args[0]) {
-				return fmt.Errorf("no switch %q; there are %s", args[0], strings.Join(switchNames(), ", "))
-			}
-			b, err := connect()
-			if err != nil {
-				return err
-			}
-			defer b.Close()
-			kv, err := b.JS.KeyValue(cmd.Context(), bus.BucketSwitches)
-			if err != nil {
-				return fmt.Errorf("bucket %s: %w", bus.BucketSwitches, err)
-			}
-			data, err := json.Marshal(orderer.Switch{On: on, By: cmp.Or(by, os.Getenv("USER")), Reason: reason, At: time.Now().UTC().Format(time.RFC3339)})
-			if err != nil {
-				return err
-			}
-			if _, err := kv.Put(cmd.Context(), args[0], data); err != nil {
-				return fmt.Errorf("switch %s: %w", args[0], err)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is %s\n", args[0], use)
-			return nil
+type step struct {
+	what string
+	on   bool
+}
+
+func switchList() *cobra.Command {
+	return &cobra.Command{
+		Use: "ls", Short: "List the switches", Args: cobra.NoArgs, Example: "  simctl switch ls",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withOperator(func(op *operator.Operator) error {
+				list, err := op.Switches(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return printList(cmd, list, table.Row{"switch", "on", "by", "since", "reason"}, func(s operator.Switch) table.Row {
+					return table.Row{s.Name, fmt.Sprint(s.On), s.By, s.At, s.Reason}
+				})
+			})
 		},
 	}
-	c.Flags().StringVar(&reason, "reason", "", "why, for the others")
-	c.Flags().StringVar(&by, "by", "", "who you are (default $USER)")
-	return c
 }

@@ -25,7 +25,7 @@ var mayImport = []struct {
 }{
 	{"schemas/schematest", []string{"schemas"}},
 	{"schemas", nil},
-	{"cmd/simctl", slices.Concat(production, workers, []string{"internal/devstack", "internal/e2e"})}, // file by file below
+	{"cmd/simctl", slices.Concat(production, workers, []string{"internal/operator", "internal/console", "internal/devstack", "internal/e2e"})}, // file by file below
 	{"cmd", slices.Concat(production, workers)},
 	{"internal/wire", []string{"internal/order"}},
 	{"internal/order", nil},
@@ -48,6 +48,7 @@ var mayImport = []struct {
 	{"internal/cdrpull", production},
 	{"internal/reconciler", production},
 	{"internal/archiver", production},
+	{"internal/operator", slices.Concat(production, []string{"internal/orderer"})}, // its switches
 	{"internal/sim", []string{"internal/supplier", "internal/cdr", "internal/sim"}},
 	{"internal/devstack", []string{"internal/sim", "internal/bus", "internal/warehouse", "internal/devstack"}},
 	{"internal/e2e", slices.Concat(production, []string{"internal/devstack", "internal/sim", "internal/e2e"})},

@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/pressly/goose/v3"
@@ -65,4 +69,31 @@ func (db *DB) Migrated(ctx context.Context) error {
 		return errors.New("ClickHouse lacks our tables: run simctl migrate")
 	}
 	return nil
+}
+
+// Missing lists the migrations of this version that are not in yet.
+func (db *DB) Missing(ctx context.Context) ([]string, error) {
+	files, err := schemas.ClickHouseFiles()
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded migrations: %w", err)
+	}
+	names, err := fs.Glob(files, "*.sql")
+	if err != nil {
+		return nil, fmt.Errorf("read the embedded migrations: %w", err)
+	}
+	var there uint64
+	if err := db.conn.QueryRow(ctx, "SELECT count() FROM system.tables WHERE database = 'simline' AND name = 'schema_versions'").Scan(&there); err != nil {
+		return nil, fmt.Errorf("look for our tables: %w", err)
+	}
+	if there == 0 {
+		return names, nil
+	}
+	var versions []int64
+	if err := db.conn.QueryRow(ctx, "SELECT groupArray(version_id) FROM "+versionTable).Scan(&versions); err != nil {
+		return nil, fmt.Errorf("read which migrations are in: %w", err)
+	}
+	return slices.DeleteFunc(names, func(name string) bool {
+		n, err := strconv.ParseInt(strings.SplitN(name, "_", 2)[0], 10, 64)
+		return err == nil && slices.Contains(versions, n)
+	}), nil
 }

@@ -25,6 +25,9 @@ const (
 	ReasonMaxDeliveries  = "max_deliveries"  // given up after many tries
 )
 
+// Reasons lists them.
+var Reasons = []string{ReasonMalformed, ReasonSchema, ReasonMismatch, ReasonUnknownProduct, ReasonUnknownAccount, ReasonConflict, ReasonTooLarge, ReasonStale, ReasonMaxDeliveries}
+
 // Error says why a message cannot be what it should be.
 type Error struct {
 	Reason string // one of the Reason constants
