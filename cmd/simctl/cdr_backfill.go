@@ -45,7 +45,7 @@ func cdrBackfill() *cobra.Command {
 			if err := auditOn(cmd.Context(), conn, *who, wire.ActCDRReread, cmp.Or(strings.Join(names[:min(1, len(names))], ""), "by filter"), detail); err != nil {
 				return err
 			}
-			return b.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), op, names)
+			return b.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), op, names, who.Actor+": "+who.Reason)
 		})
 	}
 	b.filter.flags(c)
@@ -63,7 +63,7 @@ type asked struct {
 	wish uint64
 }
 
-func (b *backfill) run(ctx context.Context, out, bar io.Writer, op *cdrpull.Operator, names []string) error {
+func (b *backfill) run(ctx context.Context, out, bar io.Writer, op *cdrpull.Operator, names []string, why string) error {
 	begin := time.Now().UTC()
 	if b.resume != "" {
 		var err error
@@ -93,7 +93,7 @@ func (b *backfill) run(ctx context.Context, out, bar io.Writer, op *cdrpull.Oper
 				tracker.Increment(1)
 				continue
 			}
-			wish, err := op.Reread(ctx, f.Account, f.File, "simctl cdr backfill", b.force)
+			wish, err := op.Reread(ctx, f.Account, f.File, why, b.force)
 			if err != nil {
 				return b.stopped(out, begin, fmt.Errorf("%s: %w", f.File, err))
 			}

@@ -228,7 +228,7 @@ func preview(cmd *cobra.Command, letters, can []operator.Letter) error {
 		fmt.Fprintf(out, "… and %d more\n", len(can)-shown)
 	}
 	if n := len(letters) - len(can); n > 0 {
-		fmt.Fprintf(out, "%d cannot be replayed: they happened and are only not archived\n", n)
+		fmt.Fprintf(out, "%d cannot be replayed: nobody waits for them\n", n)
 	}
 	fmt.Fprintf(out, "will replay %d; with --yes and --reason it is done\n", len(can))
 	return nil

@@ -128,7 +128,6 @@ func Permissions(user string) (Permission, bool) {
 		for _, s := range order.Suppliers {
 			g.publish(SubjectRequest(s, ">"), SubjectCancel(s), SubjectEvidence(s, "*"), SubjectWebhook(s, "*", "*"))
 		}
-		g.write(BucketCDRFiles) // a file that is to be read again
 		g.publish(SubjectCDRFile("*"), SubjectTaskTrack("*"), SubjectFinding("*"), SubjectAudit("*"), SubjectStatus)
 		g.api("STREAM.MSG.DELETE." + StreamDead)
 	case UserConsole:

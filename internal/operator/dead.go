@@ -56,6 +56,8 @@ func (l Letter) CanReplay() error {
 	switch {
 	case l.Subject == "":
 		return invalid("dead letter %d does not say where it came from", l.Seq)
+	case l.Stream == bus.StreamOrderEvents:
+		return invalid("dead letter %d is what contradicts an order, no message to replay: settle the order, then leave it", l.Seq)
 	case !slices.Contains(replayable, l.Stream):
 		return invalid("dead letter %d is of %s: it happened and is only not archived; there is nothing to replay", l.Seq, l.Stream)
 	}

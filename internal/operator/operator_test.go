@@ -151,8 +151,8 @@ func TestCardDataIsMaskedUntilAskedFor(t *testing.T) {
 
 func TestMaskJSON(t *testing.T) {
 	for in, want := range map[string]string{
-		`{"iccid":"8988308650100524999","order_id":"630000198311142676"}`:             `{"iccid":"…4999","order_id":"630000198311142676"}`,
-		`{"eid": "35060000000000000024000032688200", "x": 1}`:                           `{"eid": "…8200", "x": 1}`,
+		`{"iccid":"8988308650100524999","order_id":"630000198311142676"}`:              `{"iccid":"…4999","order_id":"630000198311142676"}`,
+		`{"eid": "35060000000000000024000032688200", "x": 1}`:                          `{"eid": "…8200", "x": 1}`,
 		`{"iccids":["8988308650100524999","8988308650100524998"],"imsi":460001234567}`: `{"iccids":"****","imsi":"****"}`,
 		`{"activation_code":"LPA:1$a$b","qr_code_url":"https://x/y","lpa":"z"}`:        `{"activation_code":"****","qr_code_url":"****","lpa":"****"}`,
 		`no JSON of 8988308650100524999 with LPA:1$smdp$code`:                          `no JSON of …4999 with LPA:****`,

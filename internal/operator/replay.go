@@ -93,7 +93,7 @@ func (l Letter) CheckEdit(body []byte) (subject string, err error) {
 		ev, _, bad := wire.DecodeEvidence(body)
 		subject, err = bus.SubjectEvidence(ev.Supplier, ev.OrderID), bad
 	case l.Stream == bus.StreamCDR:
-		var f wire.CDRFile
+		var f wire.CDRToRead
 		_, err = wire.DecodeData(body, &f)
 		subject = bus.SubjectCDRFile(f.Account)
 	default:
