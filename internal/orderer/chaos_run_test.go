@@ -4,14 +4,19 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/simline/simline/internal/sim/fault"
 )
 
 // chaosSeeds is how many random runs TestChaos makes: CHAOS_SEEDS, or by default
-// so many that make test stays quick. CHAOS_SEED repeats one of them.
+// as many as make test runs without the race detector. CHAOS_SEED repeats one of them.
 func chaosSeeds(t *testing.T) (first uint64, n int) {
 	number := func(name string, or int) int {
 		v := os.Getenv(name)
@@ -27,7 +32,7 @@ func chaosSeeds(t *testing.T) (first uint64, n int) {
 	if os.Getenv("CHAOS_SEED") != "" {
 		return uint64(number("CHAOS_SEED", 0)), 1
 	}
-	n = 6_000 // beside the fault table's 5,100
+	n = 10_000
 	if raceEnabled || testing.Short() {
 		n = 300
 	}
@@ -71,3 +76,35 @@ func TestFaultTable(t *testing.T) {
 		t.Fatal(fmt.Errorf("an empty table"))
 	}
 }
+
+// A seed repeats its run identically, in another lab and among other runs: every
+// step, every mishap, every state. Only what the suppliers number as they go differs.
+func TestChaosRepeats(t *testing.T) {
+	const n = 100
+	alone, crowd := newLab(t), newLab(t)
+	trace := func(l *lab, seed uint64) string {
+		r := l.newRun("chaos", seed, chaosPlan(seed), nil, -1)
+		disarm := r.arm()
+		r.run()
+		disarm()
+		return theirNumbers.ReplaceAllString(strings.Join(r.trace, "\n"), "#")
+	}
+	var mu sync.Mutex
+	there := map[uint64]string{}
+	crowd.until(n, func(i int) bool {
+		text := trace(crowd, uint64(i)+1)
+		mu.Lock()
+		there[uint64(i)+1] = text
+		mu.Unlock()
+		return false
+	})
+	for seed := uint64(1); seed <= n; seed++ {
+		if diff := cmp.Diff(strings.Split(there[seed], "\n"), strings.Split(trace(alone, seed), "\n")); diff != "" {
+			t.Errorf("seed %d ran otherwise the second time (-first +second):\n%s", seed, diff)
+		}
+	}
+}
+
+// theirNumbers are what a supplier gives out in turn or at random, balances included,
+// and addresses in memory.
+var theirNumbers = regexp.MustCompile(`0x[0-9a-f]+|127\.0\.0\.1:\d+|order_[0-9]+_[a-z0-9]+|LPA:\S+|https?://\S+|[0-9a-f]{8}-[0-9a-f-]{27}|\b[0-9a-f]{26,}\b|\b[0-9]{9,}\b|PENDING_\S+|Balance:[0-9.]+|has [0-9.]+, needs [0-9.]+`)

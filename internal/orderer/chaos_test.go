@@ -164,7 +164,9 @@ func (r *run) newLife() *life {
 		g()
 	}
 	a := Account{Supplier: r.req.Supplier, Name: order.DefaultAccount, Client: m}
-	w.accounts[accountKey{a.Supplier, a.Name}] = newAccount(a, labTiming, r.metrics, w.newBudget(a), w.clock)
+	acct := newAccount(a, labTiming, r.metrics, w.newBudget(a), w.clock)
+	acct.budget.key += "." + r.req.OrderID // a run that shares nothing repeats identically
+	w.accounts[accountKey{a.Supplier, a.Name}] = acct
 	if r.bug != nil && r.bug.plant != nil {
 		r.bug.plant(r, w)
 	}
@@ -734,7 +736,7 @@ func (r *run) bought() (n int, id string) {
 // newRun makes a run whose every choice comes from seed.
 func (l *lab) newRun(name string, seed uint64, p plan, b *bug, product int) *run {
 	r := &run{lab: l, seed: seed, rng: rand.New(rand.NewPCG(seed, 0xc4a05)), plan: p, bug: b, queued: true,
-		clock: time.Now().Truncate(time.Second).UTC()}
+		clock: time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)}
 	if product < 0 {
 		product = r.rng.IntN(len(products))
 	}

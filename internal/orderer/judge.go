@@ -227,7 +227,7 @@ func (j judge) unanswerable(cur order.Record) order.Record {
 		return j.hold(r, order.CertainUnknown, "it may have been placed, and the supplier offers no way to find out")
 	}
 	r.Evidence = order.EvidenceDuplicate
-	if cur.Refused {
+	if cur.Refused && j.rules.RefusalBurnsID {
 		return j.hold(r, order.CertainUnknown, "the supplier says that the order exists already, which an earlier answer may have caused")
 	}
 	return j.hold(r, order.CertainPlaced, "the supplier has the order, and does not tell its details")

@@ -3,6 +3,7 @@ package orderer
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ func intentRecord(inDoubt bool) order.Record {
 
 // Every kind of answer, to a first call and to a repeat in doubt.
 func TestVerdict(t *testing.T) {
-	lookup := supplier.Rules{RepeatSafe: true, LookupByOurID: true, LookupBySupplierID: true, DuplicateTellsDetails: true, RefusalBurnsID: true,
+	lookup := supplier.Rules{Repeat: supplier.RepeatRefused, LookupByOurID: true, LookupBySupplierID: true, RefusalBurnsID: true,
 		Settle: 2 * time.Minute, Looks: 3, LookInterval: 30 * time.Second, FulfilInterval: 15 * time.Second}
 	there := supplier.Placement{SupplierOrderID: "101106255", SupplierOrderNumber: "N1", State: order.Placed}
 	type outcome struct {
@@ -63,6 +64,7 @@ func TestVerdict(t *testing.T) {
 		{"not dialled", there, &supplier.Error{Kind: supplier.Busy, Code: "(dial)"}, waiting("busy", 0, ""), unknown},
 		{"no funds", there, &supplier.Error{Kind: supplier.NoFunds, Code: "45112", Sent: true}, waiting("no_funds", 1, order.EvidenceReply), answered},
 		{"out of stock", there, &supplier.Error{Kind: supplier.OutOfStock, Code: "45110", Sent: true}, waiting("out_of_stock", 1, order.EvidenceReply), answered},
+		{"out of stock, not wanted later", there, &supplier.Error{Kind: supplier.OutOfStock, Code: "45110", Sent: true}, rejected, answered},
 		{"set-up", there, &supplier.Error{Kind: supplier.Setup, Code: "42101", Sent: true}, waiting("setup", 1, order.EvidenceReply), answered},
 		{"refused", there, &supplier.Error{Kind: supplier.Refused, Code: "41018", Sent: true}, rejected, answered},
 		{"price", there, &supplier.Error{Kind: supplier.Price, Code: "PRICE_MISMATCH", Sent: true}, rejected, answered},
@@ -77,7 +79,11 @@ func TestVerdict(t *testing.T) {
 				if doubted {
 					want = c.doubted
 				}
-				r := testJudge(lookup).verdict(intentRecord(doubted), c.p, c.err)
+				j := testJudge(lookup)
+				if strings.HasSuffix(c.name, "not wanted later") {
+					j.outOfStock = "reject"
+				}
+				r := j.verdict(intentRecord(doubted), c.p, c.err)
 				got := outcome{r.State, r.Certainty, r.Evidence, r.InDoubt, r.Round, r.WaitingFor}
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("-want +got\n%s", diff)
@@ -173,7 +179,7 @@ func TestBackoffGrowsToItsLimit(t *testing.T) {
 // A resend in doubt is for suppliers that allow it, within their memory, and so
 // often as their table says.
 func TestPermitRepeat(t *testing.T) {
-	safe := supplier.Rules{RepeatSafe: true, RepeatWindow: 23 * time.Hour, Looks: 2}
+	safe := supplier.Rules{Repeat: supplier.RepeatRefused, RepeatWindow: 23 * time.Hour, Looks: 2}
 	at := func(ago time.Duration, resends int) order.Record {
 		sent := judgeNow.Add(-ago)
 		return order.Record{FirstSentAt: &sent, Resends: resends}
@@ -187,7 +193,8 @@ func TestPermitRepeat(t *testing.T) {
 		{"within the window", safe, at(time.Hour, 0), true},
 		{"at its end", safe, at(23*time.Hour, 0), false},
 		{"once too often", safe, at(time.Hour, 2), false},
-		{"no window", supplier.Rules{RepeatSafe: true, Looks: 1}, at(1000*time.Hour, 0), true},
+		{"no window", supplier.Rules{Repeat: supplier.RepeatRefused, Looks: 1}, at(1000*time.Hour, 0), true},
+		{"replayed instead of refused", supplier.Rules{Repeat: supplier.RepeatReplayed, Looks: 1}, at(time.Hour, 0), true},
 		{"not safe", supplier.Rules{Looks: 1}, at(time.Hour, 0), false},
 		{"never sent", safe, order.Record{}, false},
 	}
@@ -223,7 +230,7 @@ func TestShutOut(t *testing.T) {
 	fresh, _ := order.Record{}.NotPlaced()
 	looked, _ := order.NotFound(unknown, 3)
 	ruled, _ := order.RuledOut("ann: asked them")
-	repeat, ok := supplier.Rules{RepeatSafe: true, Looks: 1}.PermitRepeat(unknown, judgeNow)
+	repeat, ok := supplier.Rules{Repeat: supplier.RepeatRefused, Looks: 1}.PermitRepeat(unknown, judgeNow)
 	if !ok {
 		t.Fatal("no permit to repeat")
 	}

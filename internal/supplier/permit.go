@@ -22,7 +22,7 @@ func PermitNew(proof order.NotPlaced) Permit { return Permit{proof: proof, valid
 // tells what no look can and it cannot buy twice: under the same request id, within
 // the supplier's memory, and as often as its table has looks.
 func (r Rules) PermitRepeat(cur order.Record, now time.Time) (Permit, bool) {
-	safe := r.RepeatSafe && cur.FirstSentAt != nil && cur.Resends < max(1, r.Looks) &&
+	safe := r.Repeat.Safe() && cur.FirstSentAt != nil && cur.Resends < max(1, r.Looks) &&
 		(r.RepeatWindow == 0 || now.Before(cur.FirstSentAt.Add(r.RepeatWindow)))
 	return Permit{repeat: safe, valid: safe}, safe
 }

@@ -2,28 +2,34 @@ package supplier
 
 import "time"
 
+// Repeat is what a supplier does with a purchase under a request id that it knows.
+type Repeat string
+
+// The ways. Only where a repeat is refused or replayed can it not buy twice.
+const (
+	RepeatBuys     Repeat = ""         // it may buy again, or nobody says
+	RepeatRefused  Repeat = "refused"  // as a duplicate, which proves that the first arrived
+	RepeatReplayed Repeat = "replayed" // with the first answer
+)
+
+// Safe says that a repeat cannot buy twice.
+func (r Repeat) Safe() bool { return r == RepeatRefused || r == RepeatReplayed }
+
 // Rules is what a supplier allows for one product, as data. The engine derives
 // from it what it may do; a new supplier is a client and such a table.
 type Rules struct {
 	Supplier, Product string
 
-	// RepeatSafe: within RepeatWindow a repeat under the same request id cannot
-	// buy twice: it is refused as a duplicate (or replayed).
-	RepeatSafe bool
-	// RepeatReplays: a repeat is answered with the first answer instead of being
-	// refused.
-	RepeatReplays bool
-	// RepeatWindow is how long RepeatSafe holds after the first call; 0 is for ever.
+	// Repeat is what becomes of a repeat under the same request id, for RepeatWindow
+	// after the first call; a window of 0 is for ever.
+	Repeat       Repeat
 	RepeatWindow time.Duration
 	// LookupByOurID: the supplier finds an order by our own id.
 	LookupByOurID bool
 	// LookupBySupplierID: it finds an order by its own id.
 	LookupBySupplierID bool
-	// DuplicateTellsDetails: after a duplicate refusal a look-up can tell the
-	// details. If not, the order is placed with details unknown: held.
-	DuplicateTellsDetails bool
-	// RefusalBurnsID: whether a refused order uses up its id is not documented,
-	// so that "exists" after a refusal is not yet proof of a purchase.
+	// RefusalBurnsID: an order that was refused uses up its request id, or may (it is
+	// not documented), so that "exists" after a refusal is no proof of a purchase.
 	RefusalBurnsID bool
 
 	// Settle is how long "not found" may not be believed after the last call.

@@ -12,21 +12,20 @@ import (
 // settled within minutes and an order that is there is not declared missing.
 var rules = map[string]supplier.Rules{
 	order.ProductPackage: {
-		RepeatSafe:            true, // D: 42002
-		LookupByOurID:         true, // D: getOrderPackageDetails, packageOrderRecord
-		LookupBySupplierID:    true, // D: queryPackage
-		DuplicateTellsDetails: true,
-		RefusalBurnsID:        true, // not documented
-		Settle:                2 * time.Minute,
-		Looks:                 3,
-		LookInterval:          30 * time.Second,
+		Repeat:             supplier.RepeatRefused, // D: 42002
+		LookupByOurID:      true,                   // D: getOrderPackageDetails, packageOrderRecord
+		LookupBySupplierID: true,                   // D: queryPackage
+		RefusalBurnsID:     true,                   // not documented
+		Settle:             2 * time.Minute,
+		Looks:              3,
+		LookInterval:       30 * time.Second,
 		// A main package begins at once (D), so its record is there within seconds.
 		FulfilInterval: 15 * time.Second,
 		HasPrice:       true,
 	},
 	order.ProductESIM: {
-		RepeatSafe:         true, // D: 503016
-		LookupBySupplierID: true, // D: esim/orderStatus
+		Repeat:             supplier.RepeatRefused, // D: 503016
+		LookupBySupplierID: true,                   // D: esim/orderStatus
 		RefusalBurnsID:     true,
 		Settle:             2 * time.Minute,
 		Looks:              3,
@@ -35,8 +34,8 @@ var rules = map[string]supplier.Rules{
 		HasPrice:           true,
 	},
 	order.ProductCloudESIMPackage: {
-		RepeatSafe:         true, // I: 42002 is in the general table, cloudesim/purchase lists no codes of its own
-		LookupBySupplierID: true, // D: cloudesim/orderStatus
+		Repeat:             supplier.RepeatRefused, // I: 42002 is in the general table, cloudesim/purchase lists no codes of its own
+		LookupBySupplierID: true,                   // D: cloudesim/orderStatus
 		RefusalBurnsID:     true,
 		Settle:             2 * time.Minute,
 		Looks:              3,
@@ -45,15 +44,14 @@ var rules = map[string]supplier.Rules{
 		HasPrice:           true,
 	},
 	order.ProductPoolPackage: {
-		RepeatSafe:            true, // D: 42002
-		LookupByOurID:         true, // D: pool/record/list
-		LookupBySupplierID:    true, // D: the same, by order_no
-		DuplicateTellsDetails: true,
-		RefusalBurnsID:        true,
-		Settle:                2 * time.Minute,
-		Looks:                 3,
-		LookInterval:          30 * time.Second,
-		FulfilInterval:        15 * time.Second,
+		Repeat:             supplier.RepeatRefused, // D: 42002
+		LookupByOurID:      true,                   // D: pool/record/list
+		LookupBySupplierID: true,                   // D: the same, by order_no
+		RefusalBurnsID:     true,
+		Settle:             2 * time.Minute,
+		Looks:              3,
+		LookInterval:       30 * time.Second,
+		FulfilInterval:     15 * time.Second,
 	},
 }
 

@@ -11,13 +11,14 @@ var rules = supplier.Rules{
 	Supplier: order.ESIMFly, Product: order.ProductESIM,
 	// D: a repeated request id is refused, and kept for 24 hours. An hour is left
 	// off for clocks and for a call that is slow to arrive.
-	RepeatSafe:   true,
+	Repeat:       supplier.RepeatRefused,
 	RepeatWindow: 23 * time.Hour,
 	// D: by orderReference alone, which a lost answer has taken with it. So neither
 	// does a duplicate refusal lead to the details.
 	LookupBySupplierID: true,
-	// A refusal may use up its request id; the next round has another.
-	RefusalBurnsID: false,
+	// I: any answered request uses up its id. After a certain refusal the next round
+	// has another; after a 500 the id stays, and "duplicate" proves nothing more.
+	RefusalBurnsID: true,
 	// The page shows an order taking 1.5 to 3.2 s ("processing_time_ms"); past two
 	// minutes a purchase that was under way has ended, so a repeat finds its id used.
 	Settle:       2 * time.Minute,

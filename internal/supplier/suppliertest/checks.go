@@ -25,9 +25,16 @@ func purchase(t *testing.T, r *rig, rules supplier.Rules) {
 	if got.SupplierOrderID == "" || got.State != r.h.ReplyState {
 		t.Errorf("placed %+v, want an id and state %s", got, r.h.ReplyState)
 	}
-	_, err = r.place(t, "conf-1")
-	if e := failure(t, err); e.Kind != supplier.Exists || !e.Sent {
-		t.Errorf("repeat: %v, want kind exists", e)
+	again, err := r.place(t, "conf-1")
+	switch rules.Repeat {
+	case supplier.RepeatRefused:
+		if e := failure(t, err); e.Kind != supplier.Exists || !e.Sent {
+			t.Errorf("repeat: %v, want kind exists", e)
+		}
+	case supplier.RepeatReplayed:
+		if err != nil || again.SupplierOrderID != got.SupplierOrderID {
+			t.Errorf("repeat: %+v, %v, want the first answer", again, err)
+		}
 	}
 	if n := r.h.Bought("conf-1"); n != 1 {
 		t.Errorf("bought %d times", n)
@@ -286,13 +293,10 @@ func checkRules(t *testing.T, r supplier.Rules, h Harness) {
 	if r.Settle <= 0 || r.Looks < 1 || r.LookInterval <= 0 || r.FulfilInterval <= 0 {
 		t.Errorf("a time or count is missing: %+v", r)
 	}
-	if !r.RepeatSafe && !r.LookupByOurID {
+	if !r.Repeat.Safe() && !r.LookupByOurID {
 		t.Error("after an unknown outcome there is neither a look-up nor a safe repeat")
 	}
 	if r.HasPrice != h.HasPrice {
 		t.Errorf("HasPrice %v, want %v", r.HasPrice, h.HasPrice)
-	}
-	if r.DuplicateTellsDetails && !r.LookupByOurID {
-		t.Error("details after a duplicate refusal need a look-up by our id")
 	}
 }
