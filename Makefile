@@ -35,7 +35,7 @@ bench: prepare ## measure against floor and peers; prints a table, writes bench/
 	$(GO) run ./bench $(BENCH)
 
 soak: prepare ## three NATS nodes, two of each worker, misfortunes for SOAK_FOR (3m); on loopback, bounded
-	SOAK=1 $(GO) test -count=1 -v -timeout 30m ./internal/soak -soak.for $(SOAK_FOR)
+	SOAK=1 $(GO) test -count=1 -v -timeout 30m -run TestSoak ./internal/soak -soak.for $(SOAK_FOR)
 
 fuzz: ## fuzz each decoder for FUZZTIME (30s)
 	tools/fuzz $(FUZZTIME)

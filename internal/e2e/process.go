@@ -64,7 +64,9 @@ type Process struct {
 	cmd     *exec.Cmd
 	done    chan struct{}
 	err     error
-	peak    int64 // bytes, over every life of the process
+	peak    int64         // bytes, over every life of the process
+	cpu     time.Duration // of the lives that ended
+	cpuNow  time.Duration // of this life, when it was last sampled
 	started int
 }
 
@@ -105,6 +107,7 @@ func (p *Process) Start(ctx context.Context) error {
 	done := make(chan struct{})
 	p.mu.Lock()
 	p.cmd, p.done, p.err, p.started = cmd, done, nil, p.started+1
+	p.cpu, p.cpuNow = p.cpu+p.cpuNow, 0
 	p.mu.Unlock()
 	go func() {
 		err := cmd.Wait()
@@ -233,7 +236,8 @@ func (p *Process) signal(sig syscall.Signal, limit time.Duration) error {
 	}
 }
 
-// Sample reads the peak of the process's resident memory so far.
+// Sample reads the peak of the process's resident memory so far, and its time on
+// the processors.
 func (p *Process) Sample() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -243,6 +247,9 @@ func (p *Process) Sample() {
 	if hwm, err := peakMemory(p.cmd.Process.Pid); err == nil {
 		p.peak = max(p.peak, hwm)
 	}
+	if used, err := cpuTime(p.cmd.Process.Pid); err == nil {
+		p.cpuNow = max(p.cpuNow, used)
+	}
 }
 
 // Peak is the highest resident memory seen, in bytes.
@@ -251,6 +258,36 @@ func (p *Process) Peak() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.peak
+}
+
+// CPU is the time on the processors over every life of the process.
+func (p *Process) CPU() time.Duration {
+	p.Sample()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cpu + p.cpuNow
+}
+
+// cpuTime is a process's time in its own code and in the system's, in ticks of a
+// hundredth of a second (proc(5), fields 14 and 15).
+func cpuTime(pid int) (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:])) // the name may hold spaces
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("stat of pid %d is %q", pid, b)
+	}
+	var ticks int64
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond, nil
 }
 
 func peakMemory(pid int) (int64, error) {

@@ -28,6 +28,8 @@ type Stage struct {
 	Workers map[string]*Process
 	Ingest  string // http://127.0.0.1:port
 	CDR     *feed.Feed
+	// Steady is how long books must stay equal to count; 0 is 12 s.
+	Steady time.Duration
 
 	begin time.Time
 	dir   string

@@ -202,9 +202,10 @@ func entries(ctx context.Context, b *bus.Bus) iter.Seq2[jetstream.KeyValueEntry,
 func single(e jetstream.KeyValueEntry) (Open, error) {
 	o := Open{Revision: e.Revision()}
 	if err := json.Unmarshal(e.Value(), &o); err != nil || o.OrderID != e.Key() {
-		return Open{}, fmt.Errorf("open order %s: entry %.80q: %w", e.Key(), e.Value(), errors.Join(err, errEntry))
+		return Open{}, fmt.Errorf("open order %s: entry %.80q: %w", e.Key(), e.Value(), errors.Join(err, ErrEntry))
 	}
 	return o, nil
 }
 
-var errEntry = errors.New("not an entry of the index")
+// ErrEntry: one entry of the index is not one; the walk goes on behind it.
+var ErrEntry = errors.New("not an entry of the index")

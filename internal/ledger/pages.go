@@ -105,11 +105,11 @@ func (l *Ledger) writePage(page []*entering) error {
 func pageOf(e jetstream.KeyValueEntry) ([]Open, error) {
 	var open []Open
 	if err := json.Unmarshal(e.Value(), &open); err != nil {
-		return nil, fmt.Errorf("open orders: page %s: %.80q: %w", e.Key(), e.Value(), errors.Join(err, errEntry))
+		return nil, fmt.Errorf("open orders: page %s: %.80q: %w", e.Key(), e.Value(), errors.Join(err, ErrEntry))
 	}
 	for i := range open {
 		if open[i].OrderID == "" {
-			return nil, fmt.Errorf("open orders: page %s: %w", e.Key(), errEntry)
+			return nil, fmt.Errorf("open orders: page %s: %w", e.Key(), ErrEntry)
 		}
 		open[i].page, open[i].Revision = e.Key(), e.Revision()
 	}

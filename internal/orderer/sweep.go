@@ -14,8 +14,9 @@ import (
 // sweepLoop walks through one supplier's open orders again and again. Each supplier
 // has a loop and slots of its own: looks that hang at one hold up nothing of the
 // other. A walk reads every entry of the index, so that many open orders make it
-// take long; the pause after it grows with what the reading took, and the walks
-// together take a tenth of the time at most.
+// take long; the pause after it grows with what the reading took, so that the walks
+// together take a tenth of the time, but is never long. A walk that was cut off, by a
+// node that died, says nothing of what a walk takes: the next one comes soon.
 func (w *Worker) sweepLoop(ctx context.Context, supplier string) error {
 	var inHand sync.WaitGroup
 	defer inHand.Wait()
@@ -25,14 +26,21 @@ func (w *Worker) sweepLoop(ctx context.Context, supplier string) error {
 		if err != nil && ctx.Err() == nil {
 			w.failed("sweep", err)
 		}
+		pause := max(w.cfg.Sweep, min(9*took, maxSweepPause))
+		if err != nil {
+			pause = w.cfg.Sweep
+		}
 		w.m.sweepTime.Observe(took.Seconds())
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(max(w.cfg.Sweep, 9*took) - time.Duration(w.random()*0.1*float64(w.cfg.Sweep))):
+		case <-time.After(pause - time.Duration(w.random()*0.1*float64(w.cfg.Sweep))):
 		}
 	}
 }
+
+// maxSweepPause is how long an order that is due may wait for the next walk.
+const maxSweepPause = time.Minute
 
 // sweep takes up each open order of a supplier that is due, as many at once as
 // there are slots, and does not wait for those in hand at its end: an order in hand
@@ -42,12 +50,17 @@ func (w *Worker) sweep(ctx context.Context, supplier string, slots chan struct{}
 	start, waited := time.Now(), time.Duration(0)
 	took := func() time.Duration { return time.Since(start) - waited }
 	census := newCensus()
+	var cut error
 	for o, err := range w.ledger.All(ctx) {
 		if err != nil {
 			if ctx.Err() != nil {
 				return took(), nil
 			}
-			w.failed("open order", err)
+			if !errors.Is(err, ledger.ErrEntry) {
+				cut = err // or what could not be tidied up on the way: either way soon again
+			} else {
+				w.failed("open order", err)
+			}
 			continue
 		}
 		if o.Supplier != supplier {
@@ -68,6 +81,9 @@ func (w *Worker) sweep(ctx context.Context, supplier string, slots chan struct{}
 			defer func() { <-slots }()
 			w.resume(w.work, o)
 		})
+	}
+	if cut != nil {
+		return took(), cut // the figures of a part would look like peace
 	}
 	census.report(w.m, supplier, w.accountsOf(supplier))
 	return took(), nil

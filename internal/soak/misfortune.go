@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/e2e"
 )
@@ -29,6 +31,9 @@ var misfortunes = []misfortune{
 	{"a node's disk is full", fillDisk},
 }
 
+// shortMisfortunes are those that any machine can bring about.
+var shortMisfortunes = misfortunes[:3]
+
 // killLeader kills the node on which most hangs, and starts it again.
 func killLeader(ctx context.Context, s *Site, rng *rand.Rand) error {
 	i := s.Cluster.Leader(bus.StreamOrderEvents)
@@ -37,7 +42,7 @@ func killLeader(ctx context.Context, s *Site, rng *rand.Rand) error {
 	}
 	s.say("  nats-" + fmt.Sprint(i))
 	s.Cluster.Kill(i)
-	if err := pause(ctx, 4*time.Second); err != nil {
+	if err := pause(ctx, s.lull); err != nil {
 		return err
 	}
 	if err := s.Cluster.Start(i); err != nil {
@@ -46,8 +51,10 @@ func killLeader(ctx context.Context, s *Site, rng *rand.Rand) error {
 	return s.Cluster.Healthy(ctx)
 }
 
-// killWorkers kills one replica of each worker and starts it again.
+// killWorkers kills one replica of each worker, one after the other at random
+// distances, and starts each again.
 func killWorkers(ctx context.Context, s *Site, rng *rand.Rand) error {
+	var g errgroup.Group
 	for _, i := range rng.Perm(len(e2e.Workers)) {
 		list := s.Replicas[e2e.Workers[i]]
 		p := list[rng.IntN(len(list))]
@@ -55,27 +62,33 @@ func killWorkers(ctx context.Context, s *Site, rng *rand.Rand) error {
 		if err := p.Kill(); err != nil {
 			return err
 		}
-		if err := pause(ctx, time.Duration(rng.IntN(1000))*time.Millisecond); err != nil {
-			return err
-		}
-		if err := p.Start(ctx); err != nil {
+		g.Go(func() error { return p.Start(ctx) })
+		if err := pause(ctx, time.Duration(rng.Int64N(int64(s.lull)/4))); err != nil {
 			return err
 		}
 	}
-	return nil
+	return g.Wait()
 }
 
-// restartAll is a rollout: replica by replica, then node by node.
+// restartAll is a rollout: of each worker replica by replica, then of the nodes one
+// by one.
 func restartAll(ctx context.Context, s *Site, _ *rand.Rand) error {
+	var g errgroup.Group
 	for _, name := range e2e.Workers {
-		for _, p := range s.Replicas[name] {
-			if err := p.Stop(30 * time.Second); err != nil {
-				return err
+		g.Go(func() error {
+			for _, p := range s.Replicas[name] {
+				if err := p.Stop(30 * time.Second); err != nil {
+					return err
+				}
+				if err := p.Start(ctx); err != nil {
+					return err
+				}
 			}
-			if err := p.Start(ctx); err != nil {
-				return err
-			}
-		}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	for i := range Nodes {
 		s.Cluster.Kill(i)
@@ -134,7 +147,7 @@ func fillDisk(ctx context.Context, s *Site, rng *rand.Rand) (err error) {
 	if err := fill(filler); err != nil {
 		return err
 	}
-	return pause(ctx, 5*time.Second)
+	return pause(ctx, s.lull)
 }
 
 // fill writes until nothing more goes in.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/devstack"
@@ -27,15 +28,25 @@ type Config struct {
 	Bin      string // the built binaries
 	Root     string // of the repository
 	Replicas int    // of each worker
+	Pace     []string
+	Lull     time.Duration // how long a misfortune lasts
 	Say      func(string)
 }
 
-// pace makes the timings that are minutes in production fit minutes.
-var pace = []string{
+// minutes makes the timings that are minutes in production fit some minutes.
+var minutes = []string{
 	"SUPPLIER_TIMEOUT=5s", "SUPPLIER_SETTLE=3s", "SUPPLIER_LOOK_INTERVAL=500ms",
 	"ORDER_ACK_WAIT=15s", "ORDER_WAIT_MIN=200ms", "ORDER_WAIT_MAX=2s", "ORDER_SWEEP_INTERVAL=500ms",
 	"CDR_POLL_INTERVAL=1s", "CDR_SETTLE_INTERVAL=500ms", "CDR_LATE_AFTER=720h",
 	"ARCHIVE_MAX_DELAY=500ms", "RECON_INTERVAL=3s", "RECON_SETTLE=10s", "SHUTDOWN_GRACE=15s",
+}
+
+// seconds makes them fit seconds.
+var seconds = []string{
+	"SUPPLIER_TIMEOUT=2s", "SUPPLIER_SETTLE=1s", "SUPPLIER_LOOK_INTERVAL=300ms",
+	"ORDER_ACK_WAIT=4s", "ORDER_WAIT_MIN=200ms", "ORDER_WAIT_MAX=1s", "ORDER_SWEEP_INTERVAL=300ms",
+	"CDR_POLL_INTERVAL=300ms", "CDR_SETTLE_INTERVAL=200ms", "CDR_LATE_AFTER=720h",
+	"ARCHIVE_MAX_DELAY=200ms", "ARCHIVE_LEASE=3s", "RECON_INTERVAL=2s", "RECON_SETTLE=5s", "SHUTDOWN_GRACE=10s",
 }
 
 // Site is the whole deployment.
@@ -45,6 +56,7 @@ type Site struct {
 	Replicas map[string][]*e2e.Process // by worker
 
 	say      func(string)
+	lull     time.Duration
 	front    *front
 	operator *bus.Bus
 }
@@ -52,7 +64,7 @@ type Site struct {
 // NewSite starts everything, as docs/operate.md says, and returns when each replica
 // is ready. On an error what was started is stopped.
 func NewSite(ctx context.Context, cfg Config) (_ *Site, err error) {
-	s := &Site{Stage: &e2e.Stage{Workers: map[string]*e2e.Process{}}, Replicas: map[string][]*e2e.Process{}, say: cfg.Say}
+	s := &Site{Stage: &e2e.Stage{Workers: map[string]*e2e.Process{}}, Replicas: map[string][]*e2e.Process{}, say: cfg.Say, lull: cfg.Lull}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Stop())
@@ -78,7 +90,7 @@ func NewSite(ctx context.Context, cfg Config) (_ *Site, err error) {
 	for i := range 8 { // one order at a time is in work for a card
 		s.Stack.EIOTCLUB.AddCards(simeiotclub.Card{EID: fmt.Sprintf("350600000000000000240000326882%02d", i)})
 	}
-	env := append(append([]string{"NATS_URL=" + s.Cluster.URL()}, s.Stack.Env()...), pace...)
+	env := append(append([]string{"NATS_URL=" + s.Cluster.URL()}, s.Stack.Env()...), cfg.Pace...)
 	if err := s.setup(ctx, cfg, env); err != nil {
 		return nil, err
 	}
@@ -139,8 +151,9 @@ func (s *Site) look(ctx context.Context, env []string) (err error) {
 
 // startWorkers starts each replica as its worker's user.
 func (s *Site) startWorkers(ctx context.Context, cfg Config, env []string) error {
+	s.say(fmt.Sprintf("%d replicas of each worker", cfg.Replicas))
+	var g errgroup.Group
 	for _, name := range e2e.Workers {
-		s.say(fmt.Sprintf("%d replicas of %s", cfg.Replicas, name))
 		for i := range cfg.Replicas {
 			dir := filepath.Join(cfg.Dir, fmt.Sprintf("%s-%d", name, i))
 			if err := os.MkdirAll(filepath.Join(dir, "spool"), 0o700); err != nil {
@@ -160,13 +173,26 @@ func (s *Site) startWorkers(ctx context.Context, cfg Config, env []string) error
 				return err
 			}
 			s.Replicas[name] = append(s.Replicas[name], p)
-			if err := p.Start(ctx); err != nil {
-				return err
-			}
+			g.Go(func() error { return p.Start(ctx) })
 		}
 		s.Workers[name] = s.Replicas[name][0]
 	}
-	return nil
+	return g.Wait()
+}
+
+// Used is what the replicas of each worker took at most, for a person who sets
+// requests and limits.
+func (s *Site) Used(over time.Duration) string {
+	var b strings.Builder
+	for _, name := range e2e.Workers {
+		var peak int64
+		var cpu time.Duration
+		for _, p := range s.Replicas[name] {
+			peak, cpu = max(peak, p.Peak()), max(cpu, p.CPU())
+		}
+		fmt.Fprintf(&b, "%-10s  %3d MiB, %4d millicores on average of the busiest replica\n", name, peak>>20, cpu.Milliseconds()*1000/max(1, over.Milliseconds()))
+	}
+	return b.String()
 }
 
 // Stop ends the workers as Kubernetes does, then all else. Every worker must drain
@@ -212,21 +238,22 @@ func value(env []string, name string) string {
 
 // business orders and pushes CDRs at a steady pace while the misfortunes last, and
 // returns the orders that were asked for.
-func (s *Site) business(ctx context.Context, every time.Duration, while func(context.Context) error) ([]string, error) {
+func (s *Site) business(ctx context.Context, every time.Duration, cdrEvery time.Duration, while func(context.Context) error) ([]string, error) {
 	e2e.Misbehave(s.Stack.EIOTCLUB, s.Stack.ESIMFly)
 	biz := e2e.NewBusiness(s.Bus, s.Stack.EIOTCLUB)
 	running, end := context.WithCancel(ctx)
 	defer end()
 	done := make(chan error, 2)
 	go func() { done <- biz.Run(running, every, 0) }()
-	go func() { done <- s.pushCDRs(running) }()
+	go func() { done <- s.pushCDRs(running, cdrEvery) }()
 	err := while(ctx)
 	end()
-	return biz.Requested(), errors.Join(err, <-done, <-done)
+	err = errors.Join(err, <-done, <-done)
+	return biz.Requested(), err // once nothing is asked for any more
 }
 
-func (s *Site) pushCDRs(ctx context.Context) error {
-	for pause(ctx, time.Second) == nil {
+func (s *Site) pushCDRs(ctx context.Context, every time.Duration) error {
+	for pause(ctx, every) == nil {
 		if next := s.CDR.Now().Add(30 * time.Minute); next.Before(time.Now()) {
 			if err := s.CDR.Step(ctx); err != nil && ctx.Err() == nil {
 				return fmt.Errorf("push CDRs: %w", err)

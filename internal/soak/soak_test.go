@@ -26,11 +26,35 @@ func TestSoak(t *testing.T) {
 	if os.Getenv("SOAK") == "" {
 		t.Skip("minutes of a whole cluster: make soak")
 	}
-	if *seed == 0 {
-		*seed = uint64(time.Now().UnixNano())
+	run(t, trial{Config: Config{Replicas: 2, Pace: minutes, Lull: 4 * time.Second}, misfortunes: misfortunes,
+		length: *length, settle: *settle, every: *every, files: time.Second})
+}
+
+// The same in seconds: a node and workers killed, everything restarted.
+func TestShortSoak(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs all binaries on three NATS nodes")
 	}
-	t.Logf("seed %d", *seed)
-	rng := rand.New(rand.NewPCG(*seed, 0))
+	run(t, trial{Config: Config{Replicas: 2, Pace: seconds, Lull: 1500 * time.Millisecond}, misfortunes: shortMisfortunes,
+		settle: 90 * time.Second, steady: 4 * time.Second, every: 100 * time.Millisecond, files: 300 * time.Millisecond})
+}
+
+// trial is a soak: how hard, how long, and what goes wrong.
+type trial struct {
+	Config
+	misfortunes    []misfortune
+	length         time.Duration // of business at least; one round in any case
+	settle, steady time.Duration // for the books to agree, and to stay so
+	every, files   time.Duration // between two orders, two files of records
+}
+
+func run(t *testing.T, try trial) {
+	seed := *seed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
 	begin := time.Now()
 	say := func(what string) { t.Logf("%6.1fs  %s", time.Since(begin).Seconds(), what) }
 	root, err := filepath.Abs("../..")
@@ -44,7 +68,8 @@ func TestSoak(t *testing.T) {
 		t.Fatal(err)
 	}
 	keepEnv(t)
-	s, err := NewSite(t.Context(), Config{Dir: dir, Bin: bin, Root: root, Replicas: 2, Say: say})
+	try.Dir, try.Bin, try.Root, try.Say = dir, bin, root, say
+	s, err := NewSite(t.Context(), try.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,14 +78,16 @@ func TestSoak(t *testing.T) {
 			t.Errorf("stop: %v", err)
 		}
 	})
+	s.Steady = try.steady
 	if err := s.Plant(); err != nil {
 		t.Fatal(err)
 	}
 	say("business begins")
-	requested, err := s.business(t.Context(), *every, func(ctx context.Context) error {
-		for round := 1; round == 1 || time.Since(begin) < *length; round++ {
-			for _, m := range misfortunes {
-				if err := pause(ctx, 2*time.Second); err != nil {
+	started := time.Now()
+	requested, err := s.business(t.Context(), try.every, try.files, func(ctx context.Context) error {
+		for round := 1; round == 1 || time.Since(begin) < try.length; round++ {
+			for _, m := range try.misfortunes {
+				if err := pause(ctx, try.Lull/2); err != nil {
 					return err
 				}
 				say(m.name)
@@ -69,14 +96,15 @@ func TestSoak(t *testing.T) {
 				}
 			}
 		}
-		return pause(ctx, 2*time.Second)
+		return pause(ctx, try.Lull/2)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	used := s.Used(time.Since(started))
 	say(fmt.Sprintf("business ends after %d orders; waiting for the books to agree", len(requested)))
-	figures, err := s.Settle(t.Context(), requested, *settle, true)
-	say("all books:\n" + e2e.RenderFigures(figures))
+	figures, err := s.Settle(t.Context(), requested, try.settle, true)
+	say("all books:\n" + e2e.RenderFigures(figures) + used)
 	if err != nil {
 		t.Logf("what lies where:\n%s", s.Diagnose(context.WithoutCancel(t.Context())))
 		for _, name := range e2e.Workers {
