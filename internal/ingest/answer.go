@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -68,8 +69,52 @@ func answer(rw http.ResponseWriter, err error) {
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 	}
 	rw.WriteHeader(r.status)
-	_, _ = rw.Write([]byte(`{"status":"FAIL","reason":"` + r.reason + `"}`))
+	_, _ = rw.Write([]byte(failure(r)))
 }
+
+// appendAnswer appends the same as an HTTP/1.1 response, for front.
+func (f *front) appendAnswer(b []byte, err error, now time.Time, closing bool) []byte {
+	if err == nil && !closing {
+		b = append(b, successHead...)
+		b = append(b, f.date(now)...)
+		return append(b, successTail...)
+	}
+	status, body, more := http.StatusOK, string(success), ""
+	if err != nil {
+		r := refusalOf(err)
+		status, body = r.status, failure(r)
+		if r.retry > 0 {
+			more += "Retry-After: " + strconv.Itoa(r.retry) + "\r\n"
+		}
+	}
+	if closing {
+		more += "Connection: close\r\n"
+	}
+	return fmt.Appendf(b, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%sDate: %s\r\n\r\n%s",
+		status, http.StatusText(status), len(body), more, f.date(now), body)
+}
+
+const (
+	successHead = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 20\r\nDate: "
+	successTail = "\r\n\r\n" + `{"status":"SUCCESS"}`
+)
+
+// date is a second and its text in HTTP.
+type date struct {
+	second int64
+	text   string
+}
+
+func (f *front) date(now time.Time) string {
+	d := f.today.Load()
+	if second := now.Unix(); d == nil || d.second != second {
+		d = &date{second, now.UTC().Format(http.TimeFormat)}
+		f.today.Store(d)
+	}
+	return d.text
+}
+
+func failure(r *refusal) string { return `{"status":"FAIL","reason":"` + r.reason + `"}` }
 
 func refusalOf(err error) *refusal {
 	var r *refusal

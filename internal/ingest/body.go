@@ -3,7 +3,6 @@ package ingest
 import (
 	"errors"
 	"io"
-	"net/http"
 	"os"
 	"sync/atomic"
 )
@@ -30,9 +29,19 @@ func (b *budget) take(n int64) bool {
 
 func (b *budget) give(n int64) { b.left.Add(n) }
 
-// readBody reads the request's body into buf, which it may grow, and says how
-// much was taken from the budget: the caller gives it back.
-func readBody(r *http.Request, buf []byte, mem *budget) (body []byte, charged int64, err error) {
+// read makes the request's body in.body and takes from the budget what it needs.
+func (in *intake) read(req *request, mem *budget) (err error) {
+	if in.body = req.whole; req.body == nil {
+		return nil
+	}
+	in.own, in.charged, err = readBody(req.body, in.own, mem)
+	in.body = in.own
+	return err
+}
+
+// readBody reads a body into buf, which it may grow, and says how much was taken
+// from the budget: the caller gives it back.
+func readBody(from io.Reader, buf []byte, mem *budget) (body []byte, charged int64, err error) {
 	buf = buf[:0]
 	if cap(buf) < 1024 {
 		buf = make([]byte, 0, smallBody)
@@ -51,7 +60,7 @@ func readBody(r *http.Request, buf []byte, mem *budget) (body []byte, charged in
 			}
 			buf = append(make([]byte, 0, grown), buf...)
 		}
-		n, err := r.Body.Read(buf[len(buf):cap(buf)])
+		n, err := from.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		switch {
 		case errors.Is(err, io.EOF):

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -147,12 +146,11 @@ func staleLetter(m *message, age, limit time.Duration) *message {
 	return &message{subject: dead.Subject, id: "stale:" + m.id, trace: m.trace, extra: dead.Header, data: m.data}
 }
 
-// traced is the trace context that a notification is stored with: the request's
+// traced is the trace context that a notification is stored with: the sender's
 // own, what we do under it, or a new one.
-func (w *Worker) traced(r *http.Request, acct *account, route *route) (string, trace.Span) {
-	parent := ""
-	if h := r.Header["Traceparent"]; len(h) == 1 && validTrace(h[0]) {
-		parent = h[0]
+func (w *Worker) traced(sent string, acct *account, route *route) (parent string, span trace.Span) {
+	if validTrace(sent) {
+		parent = sent
 	}
 	if !w.trace.On() {
 		if parent == "" {
@@ -160,7 +158,7 @@ func (w *Worker) traced(r *http.Request, acct *account, route *route) (string, t
 		}
 		return parent, trace.Span{}
 	}
-	_, span := w.trace.Begin(context.Background(), parent, "notification", trace.Server)
+	_, span = w.trace.Begin(context.Background(), parent, "notification", trace.Server)
 	span.Set("simline.account", acct.name)
 	span.Set("simline.subject", route.subject)
 	return span.Parent(parent), span

@@ -13,43 +13,47 @@ import (
 type intake struct {
 	scan    eiotclub.Scanner
 	body    []byte
+	own     []byte   // for bodies that are not at hand yet
 	msg     *message // nil if the last one may still be held by somebody
 	charged int64    // bytes taken from the memory budget
 	detail  string   // for /rejected
 }
 
-// ServeHTTP answers one notification.
+// ServeHTTP answers one notification that net/http has read.
 func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	start := time.Now()
+	answer(rw, w.serve(requestOf(r), time.Now()))
+}
+
+// serve takes one notification and says why not, if it does not.
+func (w *Worker) serve(req *request, start time.Time) error {
 	in := w.intakes.Get().(*intake)
 	defer w.release(in)
-	acct, err := w.handle(in, r, start)
-	answer(rw, err)
+	acct, err := w.handle(in, req, start)
 	if err != nil {
-		w.refused(acct, in, r, err)
+		w.refused(acct, in, req, err)
 	}
 	w.m.took(start)
+	return err
 }
 
 // release makes an intake ready for the next request.
 func (w *Worker) release(in *intake) {
 	w.memory.give(in.charged)
-	in.body, in.charged, in.detail = in.body[:0], 0, ""
-	if cap(in.body) > smallBody {
-		in.body, in.msg = nil, nil
+	in.body, in.own, in.charged, in.detail = nil, in.own[:0], 0, ""
+	if cap(in.own) > smallBody {
+		in.own, in.msg = nil, nil
 	}
 	w.intakes.Put(in)
 }
 
 // handle is ingest's line: request → verify → name the event → publish → stored
 // durably. SUCCESS is answered only if it returns nil.
-func (w *Worker) handle(in *intake, r *http.Request, now time.Time) (*account, error) {
-	acct, err := w.admit(r)
+func (w *Worker) handle(in *intake, req *request, now time.Time) (*account, error) {
+	acct, err := w.admit(req)
 	if err != nil {
 		return acct, err
 	}
-	in.body, in.charged, err = readBody(r, in.body, &w.memory)
-	if err != nil {
+	if err := in.read(req, &w.memory); err != nil {
 		return acct, err
 	}
 	if err := in.scan.Scan(in.body); err != nil {
@@ -72,7 +76,7 @@ func (w *Worker) handle(in *intake, r *http.Request, now time.Time) (*account, e
 	if in.msg = nil; msg == nil {
 		msg = new(message)
 	}
-	parent, span := w.traced(r, acct, route)
+	parent, span := w.traced(req.trace, acct, route)
 	defer span.End()
 	msg.fill(route, messageID(acct, &in.scan), parent, now, in.scan.Body())
 	if age, stale := w.stale(in.scan.Text("timestamp"), now); stale {
@@ -108,14 +112,14 @@ func (w *Worker) stale(timestamp []byte, now time.Time) (age time.Duration, stal
 
 // refused makes a refusal visible: a counter by reason and the last thousand on
 // the admin port.
-func (w *Worker) refused(acct *account, in *intake, r *http.Request, err error) {
+func (w *Worker) refused(acct *account, in *intake, req *request, err error) {
 	why := refusalOf(err)
 	w.m.refused[why].Inc()
 	if err != error(why) {
 		in.detail = err.Error()
 	}
-	rec := Rejected{At: time.Now().UTC(), Reason: why.reason, Status: why.status, Method: shorten(r.Method, 16),
-		Sender: network(w.sender(r)), Bytes: len(in.body), Detail: in.detail}
+	rec := Rejected{At: time.Now().UTC(), Reason: why.reason, Status: why.status, Method: shorten(req.method, 16),
+		Sender: network(w.sender(req)), Bytes: len(in.body), Detail: in.detail}
 	if acct != nil {
 		rec.Account = acct.supplier + "/" + acct.name
 		rec.Body = redact(in.body)

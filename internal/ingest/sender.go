@@ -14,8 +14,8 @@ const (
 
 // admit finds the account that a request is for and refuses whom it does not
 // expect, before any of the body is read.
-func (w *Worker) admit(r *http.Request) (*account, error) {
-	rest, ok := strings.CutPrefix(r.URL.Path, pathPrefix)
+func (w *Worker) admit(req *request) (*account, error) {
+	rest, ok := strings.CutPrefix(req.path, pathPrefix)
 	if !ok {
 		return nil, errPath
 	}
@@ -32,17 +32,17 @@ func (w *Worker) admit(r *http.Request) (*account, error) {
 	if subtle.ConstantTimeCompare([]byte(secret), []byte(acct.pathSecret)) != 1 {
 		return acct, errSecret
 	}
-	if r.Method != http.MethodPost {
+	if req.method != http.MethodPost {
 		return acct, errMethod
 	}
-	if len(acct.senders) > 0 && !contains(acct.senders, w.sender(r)) {
+	if len(acct.senders) > 0 && !contains(acct.senders, w.sender(req)) {
 		return acct, errSender
 	}
 	// A compressed body could unpack to anything; the supplier sends none.
-	if enc := r.Header["Content-Encoding"]; len(enc) > 0 && !strings.EqualFold(enc[0], "identity") {
+	if req.encoded {
 		return acct, errEncoding
 	}
-	if r.ContentLength > MaxBody {
+	if req.length > MaxBody {
 		return acct, errTooLarge
 	}
 	return acct, nil
@@ -50,8 +50,8 @@ func (w *Worker) admit(r *http.Request) (*account, error) {
 
 // sender is the address that a request comes from: the connection's, or, behind
 // our own proxies, the last in X-Forwarded-For that is not one of them.
-func (w *Worker) sender(r *http.Request) netip.Addr {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+func (w *Worker) sender(req *request) netip.Addr {
+	ap, err := netip.ParseAddrPort(req.remote)
 	if err != nil {
 		return netip.Addr{}
 	}
@@ -59,7 +59,7 @@ func (w *Worker) sender(r *http.Request) netip.Addr {
 	if !contains(w.proxies, addr) {
 		return addr
 	}
-	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
+	hops := strings.Split(strings.Join(req.forwarded, ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- {
 		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
 		if err != nil {

@@ -42,8 +42,9 @@ type Worker struct {
 	away      atomic.Bool // NATS does not store in time
 	deadlines deadlines
 
-	listener net.Listener
 	conns    *connLimit
+	front    *front       // nil with TLS
+	listener net.Listener // of server
 	server   *http.Server
 }
 
@@ -72,7 +73,7 @@ func New(cfg Config, d Deps) (*Worker, error) {
 	if w.commit, err = bus.NewCommitter(d.Bus, bus.CommitOptions{}); err != nil {
 		return nil, err
 	}
-	if w.listener, err = w.listen(); err != nil {
+	if err = w.listen(); err != nil {
 		return nil, fmt.Errorf("HTTP_ADDR: %w", err)
 	}
 	w.m = newMetrics(d.Metrics, func() float64 { return float64(w.conns.count()) })
@@ -84,7 +85,7 @@ func New(cfg Config, d Deps) (*Worker, error) {
 	}
 	if cfg.SpoolDir != "" {
 		if w.spool, err = openSpool(cfg.SpoolDir, cfg.SpoolMax, d.Log, w.m); err != nil {
-			return nil, errors.Join(err, w.listener.Close())
+			return nil, errors.Join(err, w.conns.Close())
 		}
 	}
 	w.server = &http.Server{
@@ -99,21 +100,24 @@ func New(cfg Config, d Deps) (*Worker, error) {
 	return w, nil
 }
 
-func (w *Worker) listen() (net.Listener, error) {
+func (w *Worker) listen() error {
 	l, err := net.Listen("tcp", w.cfg.HTTPAddr)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	w.conns = newConnLimit(l, w.cfg.MaxConns, func() { w.m.evicted.Inc() })
 	if w.cfg.TLSCert == "" {
-		return w.conns, nil
+		w.front = newFront(w, w.conns)
+		w.listener = w.front
+		return nil
 	}
 	cert, err := tls.LoadX509KeyPair(w.cfg.TLSCert, w.cfg.TLSKey)
 	if err != nil {
 		_ = l.Close()
-		return nil, fmt.Errorf("certificate: %w", err)
+		return fmt.Errorf("certificate: %w", err)
 	}
-	return tls.NewListener(w.conns, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}), nil
+	w.listener = tls.NewListener(w.conns, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}})
+	return nil
 }
 
 // Addr is where notifications are received, with the port chosen for ":0".
@@ -140,17 +144,17 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.spool != nil {
 		background.Go(func() { w.drain(draining) })
 	}
-	served := make(chan error, 1)
+	served := make(chan error, 2)
 	go func() { served <- w.server.Serve(w.listener) }()
-	var err error
+	if w.front != nil {
+		background.Go(w.front.run)
+	}
 	select {
-	case err = <-served:
+	case err := <-served:
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
-	if err = w.server.Shutdown(w.work); err != nil {
-		err = fmt.Errorf("requests in hand were cut off: %w", err)
-	}
+	err := w.shutdown()
 	if serr := <-served; !errors.Is(serr, http.ErrServerClosed) {
 		err = errors.Join(err, serr)
 	}
@@ -160,6 +164,20 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.spool != nil {
 		// What it still holds is drained by the next process on this directory.
 		err = errors.Join(err, w.spool.close())
+	}
+	return err
+}
+
+// shutdown takes no new connections and lets requests in hand finish.
+func (w *Worker) shutdown() error {
+	err := w.conns.Close()
+	if w.front != nil {
+		if derr := w.front.drain(w.work); derr != nil {
+			err = errors.Join(err, fmt.Errorf("requests in hand were cut off: %w", derr))
+		}
+	}
+	if serr := w.server.Shutdown(w.work); serr != nil && !errors.Is(serr, net.ErrClosed) {
+		err = errors.Join(err, fmt.Errorf("requests in hand were cut off: %w", serr))
 	}
 	return err
 }
