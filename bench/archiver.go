@@ -142,6 +142,7 @@ func archiverRecord(id string, i int, state order.State) order.Record {
 
 // archiverDrain runs archiver until all is in ClickHouse.
 func archiverDrain(ctx context.Context, b *bus.Bus, db *warehouse.DB, dsn string, n int) (float64, error) {
+	defer service.TuneMemory()() // as cmd/archiver does
 	var cfg archiver.Config
 	if err := service.LoadConfig([]string{"CLICKHOUSE_DSN=" + dsn, "ARCHIVE_MAX_DELAY=200ms"}, &cfg); err != nil {
 		return 0, err

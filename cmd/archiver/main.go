@@ -13,7 +13,10 @@ import (
 	"github.com/simline/simline/internal/warehouse"
 )
 
-func main() { os.Exit(service.Main("archiver", &archiver.Config{}, run)) }
+func main() {
+	service.TuneMemory()
+	os.Exit(service.Main("archiver", &archiver.Config{}, run))
+}
 
 // ORDER_EVENTS ─┐
 // WEBHOOKS ─────┼─▶ archiver.Worker ─▶ warehouse ─▶ ClickHouse

@@ -13,7 +13,7 @@ import (
 )
 
 func main() {
-	ingest.TuneMemory()
+	service.TuneMemory()
 	os.Exit(service.Main("ingest", &ingest.Config{}, run))
 }
 

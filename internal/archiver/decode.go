@@ -1,7 +1,6 @@
 package archiver
 
 import (
-	"bytes"
 	"encoding/json"
 	"math"
 	"slices"
@@ -24,11 +23,12 @@ type record struct {
 	messageID   string // Nats-Msg-Id
 	sequence    uint64
 	publishedAt time.Time
-	data        []byte
+	pending     uint64 // messages behind it when it was sent
+	data        string
 	ack         func() error // this and all before it
 }
 
-func (m record) key(epoch, now time.Time, data []byte) warehouse.EventKey {
+func (m record) key(epoch, now time.Time, data string) warehouse.EventKey {
 	return warehouse.EventKey{Epoch: epoch, Sequence: m.sequence, PublishedAt: m.publishedAt, ArchivedAt: now, Raw: redact(data)}
 }
 
@@ -38,13 +38,13 @@ func (m record) key(epoch, now time.Time, data []byte) warehouse.EventKey {
 type envelope struct {
 	id   string
 	time time.Time
-	data []byte
+	data string
 }
 
 // open reads the envelope of m.
 func (m record) open() (env envelope, err error) {
-	err = walkObject(bytes.TrimSpace(m.data), func(name, v []byte) (err error) {
-		switch string(name) {
+	err = walkObject(strings.TrimSpace(m.data), func(name, v string) (err error) {
+		switch name {
 		case "id":
 			env.id, err = text(v)
 		case "time":
@@ -65,7 +65,7 @@ func (m record) open() (env envelope, err error) {
 
 // read unmarshals the data into v; for what is rare.
 func (e envelope) read(v any) error {
-	if err := json.Unmarshal(e.data, v); err != nil {
+	if err := json.Unmarshal([]byte(e.data), v); err != nil {
 		return &wire.Error{Reason: wire.ReasonSchema, Text: err.Error()}
 	}
 	return nil
@@ -79,7 +79,7 @@ func decodeOrder(m record, epoch, now time.Time) (e warehouse.OrderEvent, err er
 		return e, err
 	}
 	e = warehouse.OrderEvent{EventKey: m.key(epoch, now, env.data), EventID: env.id, Quantity: 1}
-	if err = walkObject(env.data, func(name, v []byte) error { return orderField(&e, string(name), v) }); err != nil {
+	if err = walkObject(env.data, func(name, v string) error { return orderField(&e, name, v) }); err != nil {
 		return e, &wire.Error{Reason: wire.ReasonSchema, Text: err.Error()}
 	}
 	if e.OrderID == "" || !order.State(e.State).Valid() {
@@ -88,7 +88,7 @@ func decodeOrder(m record, epoch, now time.Time) (e warehouse.OrderEvent, err er
 	return e, nil
 }
 
-func orderField(e *warehouse.OrderEvent, name string, v []byte) (err error) {
+func orderField(e *warehouse.OrderEvent, name, v string) (err error) {
 	switch name {
 	case "order_id":
 		return into(&e.OrderID, v)
@@ -127,26 +127,26 @@ func orderField(e *warehouse.OrderEvent, name string, v []byte) (err error) {
 	case "error":
 		return orderError(e, v)
 	case "esims":
-		return walkList(v, func(v []byte) error {
-			return walkObject(v, func(name, v []byte) error {
-				if string(name) != "iccid" {
+		return walkList(v, func(v string) error {
+			return walkObject(v, func(name, v string) error {
+				if name != "iccid" {
 					return nil
 				}
 				return addCard(e, v)
 			})
 		})
 	case "request":
-		return walkObject(v, func(name, v []byte) error { return requestField(e, string(name), v) })
+		return walkObject(v, func(name, v string) error { return requestField(e, name, v) })
 	}
 	return err
 }
 
-func orderError(e *warehouse.OrderEvent, v []byte) error {
-	if string(v) == "null" {
+func orderError(e *warehouse.OrderEvent, v string) error {
+	if v == "null" {
 		return nil
 	}
-	return walkObject(v, func(name, v []byte) (err error) {
-		switch string(name) {
+	return walkObject(v, func(name, v string) (err error) {
+		switch name {
 		case "kind":
 			return into(&e.ErrorKind, v)
 		case "code":
@@ -159,7 +159,7 @@ func orderError(e *warehouse.OrderEvent, v []byte) error {
 	})
 }
 
-func requestField(e *warehouse.OrderEvent, name string, v []byte) (err error) {
+func requestField(e *warehouse.OrderEvent, name, v string) (err error) {
 	switch name {
 	case "iccid":
 		// The card that the order is for stands first, wherever it was written.
@@ -188,7 +188,7 @@ func requestField(e *warehouse.OrderEvent, name string, v []byte) (err error) {
 	return err
 }
 
-func addCard(e *warehouse.OrderEvent, v []byte) error {
+func addCard(e *warehouse.OrderEvent, v string) error {
 	s, err := text(v)
 	if err == nil && s != "" && !slices.Contains(e.ICCIDs, s) {
 		e.ICCIDs = append(e.ICCIDs, s)
@@ -207,7 +207,7 @@ func decodeWebhook(m record, epoch, now time.Time) (warehouse.Webhook, error) {
 	if len(tokens) != 5 {
 		return warehouse.Webhook{}, &wire.Error{Reason: wire.ReasonMismatch, Text: "subject is not webhooks.v1.<supplier>.<account>.<event>"}
 	}
-	n, _ := eiotclub.ParseNotification(env.data) // what could be read of it
+	n, _ := eiotclub.ParseNotification([]byte(env.data)) // what could be read of it
 	// By the supplier's own id, whatever it was published under: a repeat of years
 	// later is the same notification.
 	id := firstOf(m.messageID, env.id)
@@ -261,7 +261,7 @@ func decodeFinding(m record, epoch, now time.Time) (warehouse.Finding, error) {
 	return warehouse.Finding{
 		EventKey: m.key(epoch, now, env.data), FindingID: f.FindingID, Kind: f.Kind, Severity: f.Severity, Status: f.Status,
 		Supplier: f.Supplier, Account: f.Account, OrderID: f.OrderID, SupplierOrderID: f.SupplierOrderID,
-		ICCID: f.ICCID, EID: f.EID, TaskID: f.TaskID, Window: f.Window, Ours: redact(f.Ours), Theirs: redact(f.Theirs),
+		ICCID: f.ICCID, EID: f.EID, TaskID: f.TaskID, Window: f.Window, Ours: redact(string(f.Ours)), Theirs: redact(string(f.Theirs)),
 		Amount: amount(f.Amount), FirstSeen: f.FirstSeen, LastSeen: f.LastSeen, Evidence: redactText(f.Evidence), SuggestedAction: f.SuggestedAction,
 	}, nil
 }

@@ -180,7 +180,7 @@ func TestBatchesEndAtPartitions(t *testing.T) {
 	l := &line[int]{cfg: Config{MaxRows: 100, MaxBytes: 1 << 20, MaxDelay: time.Hour}, decode: func(m record, _, _ time.Time) (int, error) { return int(m.sequence), nil }}
 	source := &scripted{}
 	for seq := uint64(warehouse.EventPartition - 3); seq < warehouse.EventPartition+4; seq += 2 {
-		source.list = append(source.list, record{sequence: seq})
+		source.list = append(source.list, record{sequence: seq, pending: 1})
 	}
 	b, err := l.nextBatch(source, time.Time{})
 	if err != nil || len(b.rows) != 2 || b.first != warehouse.EventPartition-3 || b.last != warehouse.EventPartition-1 {

@@ -19,6 +19,7 @@ import (
 type line[R any] struct {
 	stream string
 	table  warehouse.EventTable[R]
+	into   *warehouse.EventInserter[R]
 	decode func(m record, epoch, now time.Time) (R, error)
 
 	cfg Config
@@ -26,12 +27,14 @@ type line[R any] struct {
 	log *slog.Logger
 	m   *metrics
 
+	rows    []R           // memory for the batch being gathered
+	idle    atomic.Bool   // no insert is in hand
 	settled atomic.Uint64 // sequence up to which all is in ClickHouse
 	oldest  atomic.Int64  // when the oldest message that waits was published, Unix ns; 0 if none does
 }
 
 func newLine[R any](stream string, table warehouse.EventTable[R], decode func(m record, epoch, now time.Time) (R, error), cfg Config, d Deps, m *metrics) *line[R] {
-	return &line[R]{stream: stream, table: table, decode: decode, cfg: cfg, d: d, m: m, log: d.Log.With("stream", stream)}
+	return &line[R]{stream: stream, table: table, into: warehouse.NewEventInserter(d.Warehouse, table), decode: decode, cfg: cfg, d: d, m: m, log: d.Log.With("stream", stream)}
 }
 
 // batch is what goes into ClickHouse at once: rows in stream order, within one
@@ -39,7 +42,9 @@ func newLine[R any](stream string, table warehouse.EventTable[R], decode func(m 
 type batch[R any] struct {
 	epoch       time.Time
 	first, last uint64 // sequences
-	rows        []R
+	rows        []R    // while it is gathered
+	block       warehouse.EventBlock[R]
+	count       int
 	bytes       int
 	traces      []string  // of the rows, while tracing is on
 	oldest      time.Time // when its first message was published
@@ -143,10 +148,13 @@ func (l *line[R]) sitting(ctx context.Context) error {
 		defer close(batches)
 		end(l.gather(ctx, place, batches))
 	}()
+	l.idle.Store(true)
 	for b := range batches {
+		l.idle.Store(false)
 		if err := l.flush(ctx, b); err != nil {
 			end(err)
 		}
+		l.idle.Store(true)
 	}
 	return context.Cause(ctx)
 }
@@ -160,14 +168,14 @@ func (l *line[R]) flush(ctx context.Context, b batch[R]) error {
 	begin := time.Now()
 	token := fmt.Sprintf("%s:%d:%d-%d", l.stream, b.epoch.UnixMilli(), b.first, b.last)
 	if err := l.repeat(ctx, "insert", func(ctx context.Context) error {
-		return warehouse.InsertEvents(ctx, l.d.Warehouse, l.table, token, b.rows)
+		return l.into.Insert(ctx, token, b.block)
 	}); err != nil {
 		return err
 	}
 	// If we die here: the rows are in, and the next sitting finds its place behind
 	// them. If we died before: they are in or not, as a whole, and it sees which.
-	if len(b.rows) > 0 {
-		l.m.archived.WithLabelValues(l.stream).Add(float64(len(b.rows)))
+	if b.count > 0 {
+		l.m.archived.WithLabelValues(l.stream).Add(float64(b.count))
 		l.m.batches.WithLabelValues(l.stream).Inc()
 		l.settled.Store(b.last)
 	}
@@ -194,7 +202,7 @@ func (l *line[R]) setAside(ctx context.Context, epoch time.Time, p *poison) erro
 	why := warehouse.Skipped{Stream: l.stream, Subject: p.subject, Reason: reasonOf(p.err), Error: p.err.Error(), Epoch: epoch, Sequence: p.sequence, At: time.Now()}
 	l.log.Error("message cannot be read, set aside", "sequence", p.sequence, "subject", p.subject, "error", p.err)
 	err := l.repeat(ctx, "dead letter", func(ctx context.Context) error {
-		return l.d.Bus.DeadBytes(ctx, bus.DeadLetter{Stream: l.stream, Subject: p.subject, Header: p.header, Data: p.data, Reason: why.Reason, Cause: p.err,
+		return l.d.Bus.DeadBytes(ctx, bus.DeadLetter{Stream: l.stream, Subject: p.subject, Header: p.header, Data: []byte(p.data), Reason: why.Reason, Cause: p.err,
 			Attempts: "1", MsgID: fmt.Sprintf("dead:%s:%d:%d", l.stream, epoch.UnixMilli(), p.sequence)})
 	})
 	if err != nil {

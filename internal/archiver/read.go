@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -72,16 +73,22 @@ func (l *line[R]) gather(ctx context.Context, p place, out chan<- batch[R]) erro
 	if err != nil {
 		return fmt.Errorf("bind to consumer %s: %w", name, err)
 	}
-	it, err := cons.Messages(jetstream.PullMaxBytes(fetchBytes), jetstream.PullExpiry(30*time.Second), jetstream.PullHeartbeat(heartbeat))
+	r := newReader(at.Delivered.Consumer)
+	reading, err := cons.Consume(r.take, jetstream.PullMaxBytes(fetchBytes), jetstream.PullExpiry(30*time.Second), jetstream.PullHeartbeat(heartbeat),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { r.broken(err) }))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", l.stream, err)
 	}
-	defer it.Stop()
-	defer context.AfterFunc(ctx, it.Stop)()
-	r := &reader{it: it, delivered: at.Delivered.Consumer}
+	defer func() {
+		r.stop(context.Canceled)
+		reading.Stop()
+		<-reading.Closed()
+	}()
+	defer context.AfterFunc(ctx, func() { r.stop(ctx.Err()) })()
 	for {
 		b, err := l.nextBatch(r, p.epoch)
 		if len(b.rows) > 0 || b.poison != nil {
+			b.seal(l)
 			select {
 			case out <- b:
 			case <-ctx.Done():
@@ -96,9 +103,47 @@ func (l *line[R]) gather(ctx context.Context, p place, out chan<- batch[R]) erro
 
 // reader hands out a consumer's messages and can take one back.
 type reader struct {
-	it        jetstream.MessagesContext
+	msgs      chan jetstream.Msg
+	ended     chan struct{} // closed when no more come; why says what ended it
+	end       sync.Once
+	why       error
+	timer     *time.Timer
 	delivered uint64 // by the consumer, as it counts; one of another reader's would be missing
 	back      *record
+}
+
+// atHand is how soon a message is there if it has arrived already.
+const atHand = time.Millisecond
+
+// readAhead messages lie between the connection and the batch; what is fetched
+// beyond them is bounded by fetchBytes.
+const readAhead = 256
+
+func newReader(delivered uint64) *reader {
+	return &reader{msgs: make(chan jetstream.Msg, readAhead), ended: make(chan struct{}), timer: time.NewTimer(time.Hour), delivered: delivered}
+}
+
+// take is called with each message, in order; while it waits nothing more is
+// asked for.
+func (r *reader) take(msg jetstream.Msg) {
+	select {
+	case r.msgs <- msg:
+	case <-r.ended:
+	}
+}
+
+// broken ends the reading if err says that it cannot go on as if nothing had been.
+// Anything else is the everyday business of pulling, such as a pull that was full.
+func (r *reader) broken(err error) {
+	for _, fatal := range []error{jetstream.ErrNoHeartbeat, jetstream.ErrConsumerDeleted, jetstream.ErrConsumerNotFound, jetstream.ErrBadRequest, jetstream.ErrConnectionClosed, nats.ErrConnectionClosed} {
+		if errors.Is(err, fatal) {
+			r.stop(err)
+		}
+	}
+}
+
+func (r *reader) stop(why error) {
+	r.end.Do(func() { r.why = why; close(r.ended) })
 }
 
 // unread makes next return rec again.
@@ -117,9 +162,18 @@ func (r *reader) next(wait time.Duration) (record, error) {
 		r.back = nil
 		return rec, nil
 	}
-	msg, err := r.it.Next(jetstream.NextMaxWait(wait))
-	if err != nil {
-		return record{}, err
+	var msg jetstream.Msg
+	select {
+	case msg = <-r.msgs:
+	default:
+		r.timer.Reset(wait)
+		select {
+		case msg = <-r.msgs:
+		case <-r.timer.C:
+			return record{}, nats.ErrTimeout
+		case <-r.ended:
+			return record{}, r.why
+		}
 	}
 	meta, err := msg.Metadata()
 	if err != nil {
@@ -129,25 +183,34 @@ func (r *reader) next(wait time.Duration) (record, error) {
 		return record{}, fmt.Errorf("delivery %d (attempt %d) came instead of %d", meta.Sequence.Consumer, meta.NumDelivered, r.delivered)
 	}
 	return record{subject: msg.Subject(), header: msg.Headers(), messageID: msg.Headers().Get(nats.MsgIdHdr),
-		sequence: meta.Sequence.Stream, publishedAt: meta.Timestamp.UTC(), data: msg.Data(), ack: msg.Ack}, nil
+		sequence: meta.Sequence.Stream, publishedAt: meta.Timestamp.UTC(), pending: meta.NumPending, data: string(msg.Data()), ack: msg.Ack}, nil
+}
+
+// seal encodes the rows while the batch before is being inserted; their memory is
+// the next batch's.
+func (b *batch[R]) seal(l *line[R]) {
+	b.block, b.count = l.into.Block(b.rows), len(b.rows)
+	clear(b.rows)
+	l.rows, b.rows = b.rows[:0], nil
 }
 
 // nextBatch gathers until the batch is full, its first message has waited long
 // enough, the next belongs to another partition, one cannot be read, or the
 // reading breaks.
 func (l *line[R]) nextBatch(r source, epoch time.Time) (batch[R], error) {
-	b := batch[R]{epoch: epoch}
+	b := batch[R]{epoch: epoch, rows: l.rows[:0]}
 	var until time.Time
 	for len(b.rows) < l.cfg.MaxRows && b.bytes < l.cfg.MaxBytes {
 		wait := time.Hour
 		if len(b.rows) > 0 {
-			if wait = time.Until(until); wait <= 0 {
-				return b, nil
-			}
+			wait = max(time.Until(until), atHand)
 		}
 		rec, err := r.next(wait)
 		switch {
 		case errors.Is(err, nats.ErrTimeout):
+			if len(b.rows) > 0 {
+				return b, nil
+			}
 			continue
 		case err != nil:
 			return b, err
@@ -166,6 +229,15 @@ func (l *line[R]) nextBatch(r source, epoch time.Time) (batch[R], error) {
 		b.rows, b.last, b.bytes = append(b.rows, row), rec.sequence, b.bytes+len(rec.data)
 		if l.d.Trace.On() {
 			b.traces = append(b.traces, rec.header.Get(bus.HeaderTraceParent))
+		}
+		switch {
+		case rec.pending == 0:
+			// Nothing is behind it: what is old already waits no longer.
+			if aged := b.oldest.Add(l.cfg.MaxDelay); aged.Before(until) {
+				until = aged
+			}
+		case rec.pending > uint64(l.cfg.MaxRows) && len(b.rows) >= l.cfg.MaxRows/8 && l.idle.Load():
+			return b, nil // there is plenty, and ClickHouse has nothing to do
 		}
 	}
 	return b, nil

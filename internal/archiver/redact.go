@@ -18,62 +18,65 @@ var lpaCode = regexp.MustCompile(`(?i)LPA:[^"\\\s]*`)
 
 const redacted = "[left out]"
 
-// mayHoldSecret is a cheap look that lets most messages pass as they are: does
-// any of the names, the beginning of an activation code, or an escape that could
-// spell them stand in b?
-func mayHoldSecret(b []byte) bool {
-	for i, c := range b {
-		switch c | 0x20 {
-		case 'a':
-			if folds(b[i:], "activation") || folds(b[i:], "apple") {
-				return true
-			}
-		case 'q':
-			if folds(b[i:], "qr") {
-				return true
-			}
-		case 'l':
-			if folds(b[i:], "lpa") {
-				return true
-			}
-		case 's':
-			if folds(b[i:], "smdp") || folds(b[i:], "sm_dp") {
-				return true
-			}
-		case 'm':
-			if folds(b[i:], "matching") {
-				return true
-			}
-		case 'c':
-			if folds(b[i:], "confirmation") {
-				return true
-			}
-		case '\\' | 0x20:
-			if folds(b[i:], `\u`) {
-				return true
-			}
+// mayHoldSecret is a quick look that lets most messages pass as they are. What it
+// looks for stands before a colon, a name as well as the beginning of an activation
+// code; anything may be written in escapes.
+func mayHoldSecret(s string) bool {
+	if strings.Contains(s, `\u`) {
+		return true
+	}
+	for i := 0; ; i++ {
+		next := strings.IndexByte(s[i:], ':')
+		if next < 0 {
+			return false
+		}
+		i += next
+		if word := strings.TrimRight(wordBefore(s[:i]), "_"); len(word) >= 3 && secretEnds[word[len(word)-1]|0x20] && (isSecret([]byte(word)) || strings.EqualFold(word[len(word)-3:], "lpa")) {
+			return true
 		}
 	}
-	return false
 }
 
-// folds says whether b begins with word, in whatever case.
-func folds(b []byte, word string) bool {
-	return len(b) >= len(word) && strings.EqualFold(string(b[:len(word)]), word)
+// wordBefore is the word at the end of s, quotes and white space behind it left
+// out, also as they are written in a string that holds JSON.
+func wordBefore(s string) string {
+	end := len(s)
+	for ; end > 0; end-- {
+		switch c := s[end-1]; {
+		case c == '"', c == '\\', c == ' ', c == '\n', c == '\t', c == '\r':
+			continue
+		case (c == 'n' || c == 't' || c == 'r') && end > 1 && s[end-2] == '\\':
+			continue
+		}
+		break
+	}
+	at := end
+	for at > 0 && (s[at-1]|0x20 >= 'a' && s[at-1]|0x20 <= 'z' || s[at-1] == '_') {
+		at--
+	}
+	return s[at:end]
 }
+
+// secretEnds are the last letters of secretNames.
+var secretEnds = func() (ends [256]bool) {
+	for name := range secretNames {
+		ends[name[len(name)-1]] = true
+	}
+	return ends
+}()
 
 // redact returns raw, a JSON value, without what installs an eSIM, at any depth
 // and inside strings that hold JSON themselves. Anything else stays byte for byte.
-func redact(raw []byte) string {
+func redact(raw string) string {
 	if !mayHoldSecret(raw) {
-		return string(raw)
+		return raw
 	}
-	r := redactor{in: raw}
+	r := redactor{in: []byte(raw)}
 	if !r.value(0, 0) {
 		return `"` + redacted + `"` // it was walked before, so this does not happen
 	}
 	if r.last == 0 {
-		return string(raw)
+		return raw
 	}
 	return string(append(r.out, raw[r.last:]...))
 }
@@ -127,17 +130,18 @@ func (r *redactor) value(i, depth int) bool {
 // text looks into a string: free text may hold an activation code, and EIOTCLUB
 // sends lists as JSON inside a string.
 func (r *redactor) text(start, end int) {
-	if !mayHoldSecret(r.in[start:end]) {
+	raw := string(r.in[start:end])
+	if !mayHoldSecret(raw) {
 		return
 	}
-	s, err := text(r.in[start:end])
+	s, err := text(raw)
 	if err != nil {
 		r.replace(start, end, []byte(`"`+redacted+`"`))
 		return
 	}
 	clean := redactText(s)
 	if t := strings.TrimSpace(s); len(t) > 1 && (t[0] == '{' || t[0] == '[') && json.Valid([]byte(t)) {
-		clean = redact([]byte(t))
+		clean = redact(t)
 	}
 	if clean != s && clean != strings.TrimSpace(s) {
 		r.replace(start, end, quote(clean))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,21 +31,60 @@ type eventColumn[R any] struct {
 	values    func(rows []R) any              // as a slice for the driver
 }
 
-// InsertEvents writes rows, which must be of one epoch, in ascending sequence and
-// within one partition. token must name them: the same token, the same rows. It
-// returns when they are durable; after an error they may be there or not, and
-// the same call again is safe.
-func InsertEvents[R any](ctx context.Context, db *DB, t EventTable[R], token string, rows []R) error {
-	if len(rows) == 0 {
+// EventInserter inserts into one table.
+type EventInserter[R any] struct {
+	db    *DB
+	table EventTable[R]
+	spare chan []byte // memory of blocks that were inserted, for those to come
+}
+
+// NewEventInserter makes an inserter for t.
+func NewEventInserter[R any](db *DB, t EventTable[R]) *EventInserter[R] {
+	return &EventInserter[R]{db: db, table: t, spare: make(chan []byte, 2)}
+}
+
+// EventBlock is what one insert writes.
+type EventBlock[R any] struct {
+	native []byte
+	rows   []R // where the protocol has no block of ours
+	n      int
+}
+
+// Block encodes rows, which must be of one epoch, in ascending sequence and within
+// one partition. It keeps none of them.
+func (e *EventInserter[R]) Block(rows []R) EventBlock[R] {
+	if !e.db.http {
+		return EventBlock[R]{rows: slices.Clone(rows), n: len(rows)}
+	}
+	var b []byte
+	select {
+	case b = <-e.spare:
+	default:
+	}
+	return EventBlock[R]{native: e.table.encode(b[:0], rows), n: len(rows)}
+}
+
+// Insert writes a block. token must name it: the same token, the same rows. It
+// returns when they are durable, and the block is not to be used again; after an
+// error they may be there or not, and the same call again is safe.
+func (e *EventInserter[R]) Insert(ctx context.Context, token string, b EventBlock[R]) (err error) {
+	if b.n == 0 {
 		return nil
 	}
 	ctx = inserting(ctx, token)
-	insert := insertEventsNative[R]
-	if !db.http {
-		insert = insertEventsColumns[R]
+	if b.native == nil {
+		err = e.columns(ctx, b.rows)
+	} else {
+		err = e.db.conn.InsertFormat(ctx, "Native", e.table.insert(), bytes.NewReader(b.native))
 	}
-	if err := insert(ctx, db, t, rows); err != nil {
-		return fmt.Errorf("insert %d rows into %s: %w", len(rows), t.Name, err)
+	if err != nil {
+		return fmt.Errorf("insert %d rows into %s: %w", b.n, e.table.Name, err)
+	}
+	if len(b.native) > cap(b.native)/4 { // else it is more than is needed
+		select {
+		case e.spare <- b.native:
+		default:
+		}
 	}
 	return nil
 }
@@ -60,11 +100,6 @@ func (t EventTable[R]) insert() string {
 	return q + ")"
 }
 
-// insertEventsNative sends one block that we encode ourselves.
-func insertEventsNative[R any](ctx context.Context, db *DB, t EventTable[R], rows []R) error {
-	return db.conn.InsertFormat(ctx, "Native", t.insert(), bytes.NewReader(t.encode(nil, rows)))
-}
-
 // encode appends a Native block: number of columns, number of rows, then per
 // column its name, its type and its values. Where the table has
 // LowCardinality(String) it takes plain strings.
@@ -78,8 +113,8 @@ func (t EventTable[R]) encode(b []byte, rows []R) []byte {
 	return b
 }
 
-func insertEventsColumns[R any](ctx context.Context, db *DB, t EventTable[R], rows []R) (err error) {
-	batch, err := db.conn.PrepareBatch(ctx, t.insert())
+func (e *EventInserter[R]) columns(ctx context.Context, rows []R) (err error) {
+	batch, err := e.db.conn.PrepareBatch(ctx, e.table.insert())
 	if err != nil {
 		return err
 	}
@@ -88,7 +123,7 @@ func insertEventsColumns[R any](ctx context.Context, db *DB, t EventTable[R], ro
 			_ = batch.Abort() // nothing of it is sent; a repeat starts anew
 		}
 	}()
-	for i, c := range t.columns {
+	for i, c := range e.table.columns {
 		if err := batch.Column(i).Append(c.values(rows)); err != nil {
 			return fmt.Errorf("column %s: %w", c.name, err)
 		}

@@ -82,7 +82,7 @@ func number[R any](rows []R, key func(*R) *warehouse.EventKey) []R {
 
 func archive[R any](t *testing.T, db *warehouse.DB, table warehouse.EventTable[R], token string, rows []R) {
 	t.Helper()
-	if err := warehouse.InsertEvents(t.Context(), db, table, token, rows); err != nil {
+	if err := insert(t.Context(), db, table, token, rows); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -203,4 +203,9 @@ func TestParseMicros(t *testing.T) {
 			t.Errorf("%q was read as %d", s, got)
 		}
 	}
+}
+
+func insert[R any](ctx context.Context, db *warehouse.DB, table warehouse.EventTable[R], token string, rows []R) error {
+	in := warehouse.NewEventInserter(db, table)
+	return in.Insert(ctx, token, in.Block(rows))
 }
