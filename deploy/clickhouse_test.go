@@ -58,7 +58,7 @@ func TestProfilesSetWhatThereIs(t *testing.T) {
 	db := warehousetest.Open(t)
 	setting := regexp.MustCompile(`(?m)^\s+([a-z_]+) = `)
 	found := 0
-	for _, s := range statements(t, "clickhouse/roles.sql") {
+	for _, s := range append(statements(t, "clickhouse/roles.sql"), statements(t, "clickhouse/cluster.sql")...) {
 		if !strings.HasPrefix(s, "CREATE SETTINGS PROFILE") {
 			continue
 		}
@@ -115,5 +115,30 @@ func TestGrantsCoverTheTables(t *testing.T) {
 		if !granted[table] {
 			t.Errorf("nobody may write %s", table)
 		}
+	}
+}
+
+// On a cluster who may use a table may use what lies beneath it.
+func TestClusterGrantsFollowTheTables(t *testing.T) {
+	db := warehousetest.Open(t)
+	grant := regexp.MustCompile(`^GRANT (.+) ON simline\.([a-z_]+?)(_local)? TO (\w+)$`)
+	want, got := []string{}, []string{}
+	for _, s := range statements(t, "clickhouse/roles.sql") {
+		if m := grant.FindStringSubmatch(s); m != nil {
+			want = append(want, strings.Join(m[1:3], " ")+" "+m[4])
+		}
+	}
+	for _, s := range statements(t, "clickhouse/cluster.sql") {
+		if err := db.Conn().Exec(t.Context(), "EXPLAIN AST "+s); err != nil {
+			t.Errorf("%s: %v", s, err)
+		}
+		if m := grant.FindStringSubmatch(s); m != nil && m[3] == "_local" {
+			got = append(got, strings.Join(m[1:3], " ")+" "+m[4])
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(want, got) || len(want) < 15 {
+		t.Errorf("granted on tables: %v\non what lies beneath: %v", want, got)
 	}
 }

@@ -102,19 +102,37 @@ func provisionCommand() *cobra.Command {
 }
 
 func migrateCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "migrate",
-		Short:   "Make or update the ClickHouse databases and tables (needs CLICKHOUSE_DSN only)",
-		Example: "  CLICKHOUSE_DSN=clickhouse://setup:…@clickhouse:9000 simctl migrate",
+	var cluster string
+	var printOnly bool
+	c := &cobra.Command{
+		Use:   "migrate",
+		Short: "Make or update the ClickHouse databases and tables (needs CLICKHOUSE_DSN only)",
+		Long: "migrate makes or updates the databases, tables and views. With --cluster, or CLICKHOUSE_CLUSTER, it does so on all nodes of that\n" +
+			"cluster: each table is Replicated, under the name TABLE_local, and Distributed over those, under its own. The nodes need the macros\n" +
+			"shard and replica.",
+		Example: "  CLICKHOUSE_DSN=clickhouse://setup:…@clickhouse:9000 simctl migrate\n  simctl migrate --cluster simline --print",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cluster == "" {
+				cluster = os.Getenv("CLICKHOUSE_CLUSTER")
+			}
+			if printOnly {
+				sql, err := warehouse.Rendered(cluster)
+				if err == nil {
+					_, err = io.WriteString(cmd.OutOrStdout(), sql)
+				}
+				return err
+			}
 			dsn, err := clickhouseDSN()
 			if err != nil {
 				return err
 			}
-			return migrate(cmd.Context(), dsn, cmd.OutOrStdout())
+			return migrate(cmd.Context(), dsn, cluster, cmd.OutOrStdout())
 		},
 	}
+	c.Flags().StringVar(&cluster, "cluster", "", "all nodes of this cluster, by its name in their remote_servers; empty is a single server")
+	c.Flags().BoolVar(&printOnly, "print", false, "print the SQL instead of running it")
+	return c
 }
 
 // clickhouseDSN is CLICKHOUSE_DSN, or what CLICKHOUSE_DSN_FILE holds.
@@ -129,9 +147,9 @@ func clickhouseDSN() (string, error) {
 }
 
 // migrate brings the databases to the newest state and names each file applied.
-func migrate(ctx context.Context, dsn string, out io.Writer) error {
+func migrate(ctx context.Context, dsn, cluster string, out io.Writer) error {
 	n := 0
-	if err := warehouse.Migrate(ctx, dsn, func(file string) {
+	if err := warehouse.MigrateCluster(ctx, dsn, cluster, func(file string) {
 		n++
 		fmt.Fprintln(out, "applied", file)
 	}); err != nil {

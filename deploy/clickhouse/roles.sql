@@ -14,6 +14,7 @@ GRANT SELECT, INSERT ON simline.cdr TO simline_cdrpull;
 GRANT SELECT, INSERT ON simline.cdr_files TO simline_cdrpull;
 GRANT SELECT, INSERT ON simline.cdr_rejects TO simline_cdrpull;
 GRANT SELECT, INSERT ON simline.cdr_conflicts TO simline_cdrpull;
+GRANT SELECT, INSERT ON simline.cdr_terms TO simline_cdrpull;
 GRANT SELECT, INSERT ON simline.cdr_confirmed TO simline_cdrpull;
 GRANT SELECT, INSERT ON simline.usage_days TO simline_cdrpull;
 GRANT SELECT, INSERT ON simline.usage_rollup TO simline_cdrpull;

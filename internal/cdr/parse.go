@@ -155,7 +155,10 @@ func (p *parser) fast(b []byte, r *Row) bool {
 		return false
 	}
 	binary.LittleEndian.PutUint32(r.mccmnc[:], uint32(net))
-	r.mccmnc[4], r.mccmnc[5] = byte(net>>32), byte(net>>40)
+	r.mccmnc[4], r.mccmnc[5] = byte(net>>32), 0
+	if n == 6 {
+		r.mccmnc[5] = byte(net >> 40)
+	}
 	r.nMCCMNC = uint8(n)
 	return true
 }
@@ -222,14 +225,15 @@ func value(v uint64, n int) int64 {
 func alike(b *[slack]byte, dst []byte, n uint8) int {
 	if n >= 8 && b[n%slack] == ',' {
 		first, last := binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(b[n-8:])
-		bad := others(first) | others(last)
-		binary.LittleEndian.PutUint64(dst, first)
+		second := last
 		if n > 16 {
-			second := binary.LittleEndian.Uint64(b[8:])
-			bad |= others(second)
-			binary.LittleEndian.PutUint64(dst[8:], second)
+			second = binary.LittleEndian.Uint64(b[8:])
 		}
-		if bad == 0 {
+		if others(first)|others(second)|others(last) == 0 {
+			binary.LittleEndian.PutUint64(dst, first)
+			if n > 16 {
+				binary.LittleEndian.PutUint64(dst[8:], second)
+			}
 			binary.LittleEndian.PutUint64(dst[n-8:], last)
 			return int(n)
 		}

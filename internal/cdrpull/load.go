@@ -241,18 +241,23 @@ func (w *Worker) record(ctx context.Context, j *job, s *staged) (warehouse.File,
 
 // setAside writes the bad rows.
 func (w *Worker) setAside(ctx context.Context, rec warehouse.File, s *staged) error {
+	at := w.now()
 	if !rec.LoadedAt.IsZero() {
 		// Read before: what was bad then may be good now.
-		if err := w.db.DropRejects(ctx, rec); err != nil {
+		before, err := w.db.DropRejects(ctx, rec)
+		if err != nil {
 			return err
 		}
+		at = maxTime(at, before.Add(time.Millisecond)) // whatever the clocks say
+		// If we die here: its bad rows are in no table until it is read again, and
+		// it counts as loading so long.
 	}
 	for i, p := range s.bad {
 		rejects, err := s.loadRejects(p)
 		if err != nil {
 			return err
 		}
-		if err := w.db.InsertRejects(ctx, rec, i, rejects, w.now()); err != nil {
+		if err := w.db.InsertRejects(ctx, rec, i, rejects, at); err != nil {
 			return err
 		}
 	}

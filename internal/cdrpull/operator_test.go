@@ -77,7 +77,7 @@ func TestOperator(t *testing.T) {
 	if v, err = op.Verify(t.Context(), "default", good); err != nil || !v.OK() {
 		t.Fatalf("after reading again: %+v, %v", v, err)
 	}
-	if n := one[uint64](t, r.db, "SELECT count() FROM simline.cdr_rejects"); n != 1 {
+	if n := one[uint64](t, r.db, "SELECT count() FROM mart.cdr_rejects"); n != 1 {
 		t.Fatalf("%d rejects, want 1", n)
 	}
 	if got := settle(held, false); got != stateHeld {

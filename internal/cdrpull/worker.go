@@ -117,6 +117,7 @@ func (w *Worker) Run(ctx, work context.Context) (err error) {
 		return err
 	}
 	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error { w.sayTerms(gctx); return nil })
 	for _, d := range w.dirs {
 		group.Go(func() error { w.watch(gctx, d); return nil })
 	}
@@ -124,6 +125,24 @@ func (w *Worker) Run(ctx, work context.Context) (err error) {
 		return w.bus.Consume(gctx, work, bus.ConsumeConfig{Stream: bus.StreamCDR, Durable: bus.ConsumerCDRPull, Concurrency: 1, Progress: true}, w.handle)
 	})
 	return group.Wait()
+}
+
+// sayTerms tells the marts what this worker calls late, as soon as it can.
+func (w *Worker) sayTerms(ctx context.Context) {
+	for attempt := uint64(0); ; attempt++ {
+		err := w.db.SayLateAfter(ctx, w.cfg.LateAfter)
+		if err == nil {
+			return
+		}
+		if ctx.Err() == nil {
+			w.log.Warn("CDR_LATE_AFTER not told to the marts, will try again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(w.pause(attempt)):
+		}
+	}
 }
 
 // watch looks at one directory again and again.

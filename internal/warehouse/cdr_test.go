@@ -321,6 +321,18 @@ func TestFilesAndCoverage(t *testing.T) {
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Fatal(diff)
 	}
+	// A worker that allows more than 90 minutes says so, once.
+	for range 2 {
+		if err := db.SayLateAfter(t.Context(), 7*time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := one[string](t, db, "SELECT arrayStringConcat(groupArray(status), ' ') FROM (SELECT status FROM mart.cdr_coverage ORDER BY event_time LIMIT 4)"); got != "only_overlapped on_time on_time missing" {
+		t.Fatalf("with CDR_LATE_AFTER=7h: %s", got)
+	}
+	if n := one[uint64](t, db, "SELECT count() FROM simline.cdr_terms"); n != 1 {
+		t.Fatalf("said %d times", n)
+	}
 	if got := one[time.Time](t, db, "SELECT event_time FROM mart.data_freshness WHERE account = 'default'"); !got.Equal(at(90)) {
 		t.Fatalf("complete up to %s, want %s", got, at(90))
 	}

@@ -24,3 +24,8 @@ const StoredWidth = storedWidth
 func (db *DB) InsertColumns(ctx context.Context, b Batch, rows []cdr.Row) error {
 	return db.insertCDRColumns(ctx, b, rows)
 }
+
+// InsertCDRInto is InsertCDR into another table of the same columns.
+func (db *DB) InsertCDRInto(ctx context.Context, table string, b Batch, rows []cdr.Row) error {
+	return db.conn.InsertFormat(inserting(ctx, b.Token), "Native", "INSERT INTO "+table+" ("+cdrColumns+")", &nativeReader{rows: rows, batch: b})
+}

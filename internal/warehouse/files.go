@@ -116,6 +116,17 @@ func (db *DB) files(ctx context.Context, where string, args ...any) ([]File, err
 	return out, nil
 }
 
+// SayLateAfter tells the marts after how long an uncovered half hour is late, in
+// whole seconds. It writes only what is news.
+func (db *DB) SayLateAfter(ctx context.Context, d time.Duration) error {
+	seconds := uint32(d / time.Second)
+	if err := db.conn.Exec(ctx, "INSERT INTO simline.cdr_terms (name, seconds, said_at) SELECT 'late_after', ?, now64(6, 'UTC') "+
+		"WHERE NOT (SELECT count() > 0 AND any(seconds) = ? FROM simline.cdr_terms FINAL WHERE name = 'late_after')", seconds, seconds); err != nil {
+		return fmt.Errorf("tell the marts what is late: %w", err)
+	}
+	return nil
+}
+
 // Window is a stretch of time that a loaded file covers.
 type Window struct{ Start, End time.Time }
 

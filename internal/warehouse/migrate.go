@@ -11,17 +11,22 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/pressly/goose/v3"
-
-	"github.com/simline/simline/schemas"
 )
 
 // versionTable is where goose keeps which migrations are in.
 const versionTable = "simline.schema_versions"
 
-// Migrate brings the schema up to date: databases, tables and views. Each file
-// is one statement that may be repeated, so two migrations at once, or one that
-// died half way, do no harm. applied is called after each file, and may be nil.
-func Migrate(ctx context.Context, dsn string, applied func(file string)) (err error) {
+// Migrate brings the schema of a single server up to date: databases, tables and
+// views. Each file is one statement that may be repeated, so two migrations at
+// once, or one that died half way, do no harm. applied is called after each file,
+// and may be nil.
+func Migrate(ctx context.Context, dsn string, applied func(file string)) error {
+	return MigrateCluster(ctx, dsn, "", applied)
+}
+
+// MigrateCluster is Migrate for all nodes of a cluster, by its name in their
+// remote_servers, through any one of them. See RenderCluster.
+func MigrateCluster(ctx context.Context, dsn, cluster string, applied func(file string)) (err error) {
 	opts, err := options(dsn)
 	if err != nil {
 		return err
@@ -29,10 +34,16 @@ func Migrate(ctx context.Context, dsn string, applied func(file string)) (err er
 	db := clickhouse.OpenDB(opts)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	// goose's own table lives in our database, which therefore must be first.
-	if _, err := db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS simline ENGINE = Atomic"); err != nil {
-		return fmt.Errorf("create database simline: %w", err)
+	first := []string{"CREATE DATABASE IF NOT EXISTS simline ENGINE = Atomic"}
+	if cluster != "" {
+		first = versionTableOn(cluster)
 	}
-	files, err := schemas.ClickHouseFiles()
+	for _, stmt := range first {
+		if _, err := db.ExecContext(ctx, stmt); err != nil {
+			return fmt.Errorf("create database simline: %w", err)
+		}
+	}
+	files, err := migrations(cluster)
 	if err != nil {
 		return fmt.Errorf("read the embedded migrations: %w", err)
 	}
@@ -73,7 +84,7 @@ func (db *DB) Migrated(ctx context.Context) error {
 
 // Missing lists the migrations of this version that are not in yet.
 func (db *DB) Missing(ctx context.Context) ([]string, error) {
-	files, err := schemas.ClickHouseFiles()
+	files, err := migrations("")
 	if err != nil {
 		return nil, fmt.Errorf("read the embedded migrations: %w", err)
 	}

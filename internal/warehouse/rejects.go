@@ -8,21 +8,27 @@ import (
 	"github.com/simline/simline/internal/cdr"
 )
 
-// DropRejects forgets the bad rows of one content, which is to be read again.
-func (db *DB) DropRejects(ctx context.Context, f File) error {
-	if err := db.conn.Exec(ctx, "DELETE FROM simline.cdr_rejects WHERE account = ? AND file = ? AND sha256 = ?", f.Account, f.File, f.SHA256); err != nil {
-		return fmt.Errorf("forget the bad rows of %s: %w", f.File, err)
+// DropRejects marks the bad rows of one content as gone, since it is read again:
+// those that are bad still are set aside again, later than the moment it returns.
+func (db *DB) DropRejects(ctx context.Context, f File) (at time.Time, err error) {
+	const of = " FROM simline.cdr_rejects FINAL WHERE account = ? AND file = ? AND sha256 = ?"
+	if err = db.conn.Exec(ctx, "INSERT INTO simline.cdr_rejects (account, file, line, raw, reason, sha256, rejected_at, gone) "+
+		"SELECT account, file, line, '', reason, sha256, rejected_at + toIntervalMillisecond(1), 1"+of+" AND gone = 0", f.Account, f.File, f.SHA256); err == nil {
+		err = db.conn.QueryRow(ctx, "SELECT max(rejected_at)"+of, f.Account, f.File, f.SHA256).Scan(&at)
 	}
-	return nil
+	if err != nil {
+		return at, fmt.Errorf("forget the bad rows of %s: %w", f.File, err)
+	}
+	return at, nil
 }
 
-// InsertRejects sets bad rows aside. part numbers the calls for one content, so
-// that a repeat under the same part adds nothing, whoever makes it.
+// InsertRejects sets bad rows aside. part numbers the calls for one content. A
+// repeat replaces them by file and line.
 func (db *DB) InsertRejects(ctx context.Context, f File, part int, rejects []cdr.Reject, at time.Time) error {
 	if len(rejects) == 0 {
 		return nil
 	}
-	token := fmt.Sprintf("rejects-%s-%s-%s-%d-%d", f.Account, f.File, f.SHA256, f.LoadedAt.UnixMilli(), part)
+	token := fmt.Sprintf("rejects-%s-%s-%s-%d-%d", f.Account, f.File, f.SHA256, at.UnixMilli(), part)
 	batch, err := db.conn.PrepareBatch(inserting(ctx, token), "INSERT INTO simline.cdr_rejects (account, file, line, raw, reason, sha256, rejected_at)")
 	if err != nil {
 		return fmt.Errorf("set %d bad rows of %s aside: %w", len(rejects), f.File, err)
@@ -41,7 +47,7 @@ func (db *DB) InsertRejects(ctx context.Context, f File, part int, rejects []cdr
 
 // Rejects lists bad rows of one content, by line, at most limit of them.
 func (db *DB) Rejects(ctx context.Context, f File, limit int) ([]cdr.Reject, error) {
-	rows, err := db.conn.Query(ctx, "SELECT line, raw, reason FROM simline.cdr_rejects FINAL WHERE account = ? AND file = ? AND sha256 = ? ORDER BY line LIMIT ?",
+	rows, err := db.conn.Query(ctx, "SELECT line, raw, reason FROM simline.cdr_rejects FINAL WHERE account = ? AND file = ? AND sha256 = ? AND gone = 0 ORDER BY line LIMIT ?",
 		f.Account, f.File, f.SHA256, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list bad rows of %s: %w", f.File, err)

@@ -20,6 +20,9 @@
 -- fsync_*: a file is reported loaded only when its rows survive a power cut.
 -- The deduplication window makes the repeat of an insert whose answer was lost
 -- a no-op; replacement stands beneath it.
+--
+-- On a cluster a card's records lie together, corrections of their hour included.
+-- Cluster: sharded by cityHash64(iccid).
 -- +goose NO TRANSACTION
 -- +goose Up
 CREATE TABLE IF NOT EXISTS simline.cdr

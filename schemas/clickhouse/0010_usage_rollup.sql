@@ -4,6 +4,7 @@
 -- nothing. Ordered by card first: one card's year is twelve short reads, while a
 -- day's top cards scan one month of a narrow table. Superseded versions go when
 -- parts merge.
+-- Cluster: sharded by cityHash64(iccid).
 -- +goose NO TRANSACTION
 -- +goose Up
 CREATE TABLE IF NOT EXISTS simline.usage_rollup
