@@ -80,7 +80,8 @@ func Connect(cfg Config) (*Bus, error) {
 		opts = append(opts, who)
 	}
 	if cfg.Patient {
-		opts = append(opts, nats.RetryOnFailedConnect(true))
+		// One that accepts and then says nothing must not hold up the start for long.
+		opts = append(opts, nats.RetryOnFailedConnect(true), nats.Timeout(time.Second))
 	}
 	nc, err := nats.Connect(cfg.URL, opts...)
 	if err != nil {

@@ -108,7 +108,7 @@ func TestLargeBodiesCannotStarveSmallOnes(t *testing.T) {
 	r := start(t, func(c *Config) { c.BodyMemory = MaxBody })
 	half := r.raw(head("Content-Length: 1048576") + strings.Repeat(" ", 700<<10)) // holds most of the budget
 	r.until("the large body has arrived", func() bool { return r.w.memory.left.Load() < MaxBody/2 })
-	big := sign(t, fmt.Sprintf(`{"id":"big","pad":%q,"sign":"SIGN"}`, strings.Repeat("x", 600<<10)), secret)
+	big := padded(t, "big", 600<<10)
 	resp, err := http.Post(r.url+path, "application/json", bytes.NewReader(big))
 	if err == nil {
 		resp.Body.Close()
@@ -229,7 +229,7 @@ func TestSenderBehindProxies(t *testing.T) {
 // A body of exactly the limit is taken, and its message fits.
 func TestLargestBody(t *testing.T) {
 	r := start(t, nil)
-	body := sign(t, fmt.Sprintf(`{"id":"max","pad":%q,"sign":"SIGN"}`, strings.Repeat("x", MaxBody-len(`{"id":"max","pad":"","sign":""}`)-40)), secret)
+	body := padded(t, "max", MaxBody-len(padded(t, "max", 0)))
 	if len(body) != MaxBody {
 		t.Fatalf("%d bytes", len(body))
 	}

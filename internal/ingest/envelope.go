@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -138,10 +137,10 @@ func (m *message) fill(r *route, id, trace string, at time.Time, body []byte) {
 	m.subject, m.id, m.trace, m.extra, m.data = r.subject, id, trace, nil, b
 }
 
-// staleLetter turns a notification that is too old into a dead letter.
-func staleLetter(m *message, age, limit time.Duration) *message {
+// staleLetter turns a notification that may be a replay into a dead letter.
+func staleLetter(m *message, why error) *message {
 	dead := bus.NewDeadLetter(bus.DeadLetter{Stream: bus.StreamWebhooks, Subject: m.subject, Data: m.data,
-		Reason: wire.ReasonStale, Cause: fmt.Errorf("its timestamp is %s old, the limit is %s", age, limit), Attempts: "1"})
+		Reason: wire.ReasonStale, Cause: why, Attempts: "1"})
 	dead.Header.Set(bus.HeaderOriginID, m.id)
 	return &message{subject: dead.Subject, id: "stale:" + m.id, trace: m.trace, extra: dead.Header, data: m.data}
 }

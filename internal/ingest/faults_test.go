@@ -193,7 +193,7 @@ func TestBrokerAndSpoolGoneIs503(t *testing.T) {
 	r.nats.Pause()
 	full := false
 	for i := range 3000 {
-		body := sign(t, fmt.Sprintf(`{"id":"%d","pad":"%s","sign":"SIGN"}`, i, strings.Repeat("x", 64<<10)), secret)
+		body := padded(t, fmt.Sprint(i), 64<<10)
 		resp, err := http.Post(r.url+path, "application/json", bytes.NewReader(body))
 		if err != nil {
 			t.Fatal(err)

@@ -79,10 +79,10 @@ func (w *Worker) handle(in *intake, req *request, now time.Time) (*account, erro
 	parent, span := w.traced(req.trace, acct, route)
 	defer span.End()
 	msg.fill(route, messageID(acct, &in.scan), parent, now, in.scan.Body())
-	if age, stale := w.stale(in.scan.Text("timestamp"), now); stale {
-		msg = staleLetter(msg, age, w.cfg.MaxAge)
+	if why := w.stale(in.scan.Text("timestamp"), now); why != nil {
+		msg = staleLetter(msg, why)
 		w.m.stale.Inc()
-		w.log.Warn("stale notification set apart", "subject", route.subject, "age", age)
+		w.log.Warn("notification set apart", "subject", route.subject, "cause", why)
 	}
 	free, err := w.store(msg)
 	if err != nil {
@@ -99,15 +99,17 @@ func (w *Worker) handle(in *intake, req *request, now time.Time) (*account, erro
 	return acct, nil
 }
 
-// stale says whether a notification's time is too far from ours. One without a
-// readable time is not: its signature covers that as well.
-func (w *Worker) stale(timestamp []byte, now time.Time) (age time.Duration, stale bool) {
+// stale says why a well signed notification may be a replay: its time is too far
+// from ours, or is not to be read, so that it would be good for ever.
+func (w *Worker) stale(timestamp []byte, now time.Time) error {
 	at, ok := eiotclub.ParseTimestamp(string(timestamp))
 	if !ok {
-		return 0, false
+		return errors.New("its timestamp cannot be read")
 	}
-	age = now.Sub(at).Truncate(time.Second)
-	return age, age > w.cfg.MaxAge || age < -w.cfg.MaxAge
+	if age := now.Sub(at).Truncate(time.Second); age > w.cfg.MaxAge || age < -w.cfg.MaxAge {
+		return fmt.Errorf("its timestamp is %s old, the limit is %s", age, w.cfg.MaxAge)
+	}
+	return nil
 }
 
 // refused makes a refusal visible: a counter by reason and the last thousand on

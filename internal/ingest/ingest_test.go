@@ -192,6 +192,12 @@ func notice(t *testing.T, id, event string) []byte {
 	return sign(t, fmt.Sprintf(`{"id":%q,"event":%q,"nonce":40974,"timestamp":%d,"iccid":"89852012345678901234","sign":"SIGN"}`, id, event, time.Now().Unix()), secret)
 }
 
+// padded is a signed notification of the present with n bytes more than it needs.
+func padded(t *testing.T, id string, n int) []byte {
+	t.Helper()
+	return sign(t, fmt.Sprintf(`{"id":%q,"timestamp":%d,"pad":%q,"sign":"SIGN"}`, id, time.Now().Unix(), strings.Repeat("x", n)), secret)
+}
+
 func TestSuccessIsStoredByteForByte(t *testing.T) {
 	r := start(t, nil)
 	body := notice(t, "CNTUlkm0pzRujPBr2tN8NNa7", "FlowAlert")
@@ -226,6 +232,11 @@ func TestSuccessIsStoredByteForByte(t *testing.T) {
 func TestAnswers(t *testing.T) {
 	r := start(t, nil)
 	good := notice(t, "1", "FlowAlert")
+	now := time.Now().Unix()
+	stamped := func(id, secret string) []byte {
+		return sign(t, fmt.Sprintf(`{"id":%q,"timestamp":%d,"sign":"SIGN"}`, id, now), secret)
+	}
+	odd := []string{`"id":"none"`, `"id":"text","timestamp":"yesterday"`, `"id":"point","timestamp":1716860580.5`, `"id":"future","timestamp":4102444800`}
 	old := sign(t, `{"id":"old","event":"Refund","timestamp":1716860580,"sign":"SIGN"}`, secret)
 	const path = "/webhooks/eiotclub/default"
 	cases := []struct {
@@ -254,9 +265,19 @@ func TestAnswers(t *testing.T) {
 		{name: "secret path where none is set", path: path + "/x", body: good, want: 404, why: "path_secret"},
 		{name: "another sender", path: "/webhooks/eiotclub/walled", body: good, want: 403, why: "sender"},
 		{name: "a sender that only says so", path: "/webhooks/eiotclub/walled", header: map[string]string{"X-Forwarded-For": "203.0.113.9"}, body: good, want: 403, why: "sender"},
-		{name: "old secret", path: "/webhooks/eiotclub/rotating", body: sign(t, `{"id":"2","sign":"SIGN"}`, "old"), want: 200},
-		{name: "new secret", path: "/webhooks/eiotclub/rotating", body: sign(t, `{"id":"3","sign":"SIGN"}`, "new"), want: 200},
+		{name: "old secret", path: "/webhooks/eiotclub/rotating", body: stamped("2", "old"), want: 200},
+		{name: "new secret", path: "/webhooks/eiotclub/rotating", body: stamped("3", "new"), want: 200},
+		{name: "an event that nobody documented", body: sign(t, fmt.Sprintf(`{"id":"4","event":"brand new!","timestamp":%d,"sign":"SIGN"}`, now), secret), want: 200},
 		{name: "stale", body: old, want: 200},
+	}
+	for _, o := range odd {
+		cases = append(cases, struct {
+			name, method, path string
+			header             map[string]string
+			body               []byte
+			want               int
+			why                string
+		}{name: "set apart: " + o, body: sign(t, `{`+o+`,"event":"Refund","sign":"SIGN"}`, secret), want: 200})
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -291,11 +312,11 @@ func TestAnswers(t *testing.T) {
 			}
 		})
 	}
-	if n := len(r.stored(bus.StreamWebhooks)); n != 4 {
-		t.Errorf("%d stored, want the four good ones", n)
+	if msgs := r.stored(bus.StreamWebhooks); len(msgs) != 5 || msgs[4].Subject != "webhooks.v1.eiotclub.default.unknown" {
+		t.Errorf("%d stored, want the five good ones", len(msgs))
 	}
 	dead := r.stored(bus.StreamDead)
-	if len(dead) != 1 || dead[0].Subject != "dead.v1.WEBHOOKS" || dead[0].Header.Get(bus.HeaderReason) != "stale" ||
+	if len(dead) != 1+len(odd) || dead[0].Subject != "dead.v1.WEBHOOKS" || dead[0].Header.Get(bus.HeaderReason) != "stale" ||
 		dead[0].Header.Get(bus.HeaderOrigin) != "webhooks.v1.eiotclub.default.Refund" || !bytes.Contains(dead[0].Data, old) {
 		t.Errorf("stale: %+v", dead)
 	}
