@@ -37,7 +37,7 @@ bench: prepare ## measure against floor and peers; prints a table, writes bench/
 soak: prepare ## three NATS nodes, two of each worker, misfortunes for SOAK_FOR (3m); on loopback, bounded
 	SOAK=1 $(GO) test -count=1 -v -timeout 30m -run TestSoak ./internal/soak -soak.for $(SOAK_FOR)
 
-fuzz: ## fuzz each decoder for FUZZTIME (30s)
+fuzz: ## fuzz each decoder for FUZZTIME (30s), canonicalisation with a million inputs
 	tools/fuzz $(FUZZTIME)
 
 chaos: ## as many random runs of the order engine as SEEDS says (20000); SEED=n repeats one

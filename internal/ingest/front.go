@@ -26,6 +26,7 @@ type front struct {
 	rest     chan net.Conn // to net/http
 	closed   chan struct{}
 	close    sync.Once
+	holding  atomic.Int64 // buffers
 	today    atomic.Pointer[date]
 }
 
@@ -146,8 +147,7 @@ func (f *front) serve(c *conn) (unusual bool) {
 			c.pending = append([]byte(nil), l.buf[:l.n]...)
 			return true
 		}
-		closing := f.draining.Load()
-		if !l.answer(&req, closing) || closing {
+		if !l.answer(&req) {
 			return false
 		}
 		l.n = copy(l.buf[:], l.buf[size:l.n])
@@ -161,6 +161,7 @@ func (l *lane) letGo() {
 	if l.buf != nil {
 		frontBuffers.Put(l.buf)
 		l.buf, l.n = nil, 0
+		l.f.holding.Add(-1)
 	}
 }
 
@@ -190,6 +191,7 @@ func (l *lane) wait() bool {
 		return false
 	}
 	l.buf = frontBuffers.Get().(*[frontBuffer]byte)
+	l.f.holding.Add(1)
 	l.buf[0], l.n = l.c.first[0], 1
 	return true
 }
@@ -226,13 +228,14 @@ func (l *lane) request() (req request, size int, shape shape, ok bool) {
 	}
 }
 
-// answer does what ServeHTTP does.
-func (l *lane) answer(req *request, closing bool) bool {
+// answer does what ServeHTTP does; false if the connection ends with it.
+func (l *lane) answer(req *request) bool {
 	req.remote = l.remote
 	now := time.Now()
 	err := l.f.w.serve(req, now)
+	closing := l.f.draining.Load()
 	l.out = l.f.appendAnswer(l.out[:0], err, now, closing)
-	return l.write(now)
+	return l.write(now) && !closing
 }
 
 func (l *lane) refuse(why *refusal) {
