@@ -23,7 +23,7 @@ demo: prepare build ## the same for a minute and a half; fails unless all books 
 	$(BIN)/demo -bin $(BIN) -bounded
 
 ##@ Prove it
-.PHONY: test check bench soak fuzz chaos chaos-real
+.PHONY: test check bench soak fuzz chaos chaos-real storm
 test: prepare ## every test, on real NATS and the real ClickHouse engine, with the race detector; 10,000 runs of the order engine without it
 	$(GO) test $(TESTFLAGS) $(PKGS)
 	$(GO) test -count=1 -timeout 20m -run 'TestChaos$$|TestFaultTable' ./internal/orderer
@@ -45,6 +45,9 @@ chaos: ## as many random runs of the order engine as SEEDS says (20000); SEED=n 
 
 chaos-real: prepare ## 2,000 orders through 3 real orderers that are killed, stopped, restarted; NATS too; about four minutes
 	CHAOS_REAL=1 CHAOS_SEED=$(SEED) $(GO) test -count=1 -v -timeout 15m ./internal/chaos
+
+storm: prepare ## notifications at the real ingest while its broker is stopped, hung, out of disk and ingest is killed; two minutes
+	$(GO) test -count=1 -v -timeout 15m -run 'TestWebhookStorm|TestTenThousandIdleConnections' ./internal/e2e -storm.answers $(or $(ANSWERS),2000) -storm.kills $(or $(KILLS),5)
 
 ##@ Make it
 .PHONY: build images generate generate-check prepare clean

@@ -92,13 +92,66 @@ func TestClickHouseComesAndGoes(t *testing.T) {
 	stop()
 }
 
-func TestArchiverIsKilledAgainAndAgain(t *testing.T) {
-	r := start(t)
+// feedAll publishes on every archived stream until the returned function is called,
+// which says how many messages there are for each table.
+func (r *rig) feedAll(t *testing.T) (stop func() map[string]uint64) {
+	orders := r.feed(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	others := map[string]uint64{}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		at := time.Now()
+		for i := 0; ctx.Err() == nil; i++ {
+			<-tick.C
+			id := fmt.Sprint("x", i)
+			for _, m := range []struct {
+				table, subject, typ string
+				data                any
+			}{
+				{"simline.webhooks", bus.SubjectWebhook("eiotclub", "default", "CardStopped"), wire.TypeWebhook("CardStopped"), map[string]any{"id": id, "event": "CardStopped", "iccid": "8988", "timestamp": at.Unix()}},
+				{"simline.findings", bus.SubjectFinding("order_price"), wire.TypeFinding, wire.Finding{FindingID: id, Kind: "order_price", Severity: "warning", Status: "open", FirstSeen: at, LastSeen: at}},
+				{"simline.cdr_events", bus.SubjectCDRGap("default"), wire.TypeCDRGap, wire.CDRGap{Account: "default", Since: at}},
+				{"simline.audit", bus.SubjectAudit(wire.ActSwitchSet), wire.TypeAudit, wire.Audit{Action: wire.ActSwitchSet, Target: "all.pause", Actor: "me", Reason: "why", Via: wire.ViaSimctl, At: at}},
+			} {
+				env, err := wire.NewEnvelope(m.typ, "/simline/test", "", id, at, m.data)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				b, err := env.Marshal()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := r.bus.Publish(context.Background(), bus.NewMsg(m.subject, "", b)); err != nil {
+					t.Error(err)
+					return
+				}
+				others[m.table]++
+			}
+		}
+	}()
+	return func() map[string]uint64 {
+		cancel()
+		<-done
+		others["simline.order_events"] = orders()
+		return others
+	}
+}
+
+// The real archiver is killed and the engine is killed and restarted, in turn and
+// together, under load on every stream: rows equal messages exactly.
+func TestArchiverAndEngineAreKilledAgainAndAgain(t *testing.T) {
+	srv := warehousetest.Start(t)
+	r := startOn(t, srv.DSN())
 	bin := filepath.Join(t.TempDir(), "archiver")
 	if out, err := exec.Command("go", "build", "-o", bin, "github.com/simline/simline/cmd/archiver").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
-	fed := r.feed(t)
+	fed := r.feedAll(t)
 	spawn := func() *exec.Cmd {
 		cmd := exec.Command(bin)
 		cmd.Env = append(os.Environ(), "NATS_URL="+r.nats.URL(), "CLICKHOUSE_DSN="+r.cfg.DSN, "ADMIN_ADDR=127.0.0.1:0", "ARCHIVE_MAX_DELAY=20ms", "ARCHIVE_MAX_ROWS=200", "ARCHIVE_LEASE=2s", "LOG_FORMAT=json")
@@ -108,21 +161,51 @@ func TestArchiverIsKilledAgainAndAgain(t *testing.T) {
 		t.Cleanup(func() { _ = cmd.Process.Kill(); _, _ = cmd.Process.Wait() })
 		return cmd
 	}
-	for range 3 {
-		cmd := spawn()
-		before := r.number("SELECT count() FROM simline.order_events")
+	more := func() {
+		t.Helper()
+		before := uint64(0)
 		r.patiently(func() bool {
-			n, err := r.try("SELECT count() FROM simline.order_events")
-			return err == nil && n > before
+			n, err := r.try("SELECT (SELECT count() FROM simline.order_events) + (SELECT count() FROM simline.webhooks)")
+			if before == 0 {
+				before = n
+			}
+			return err == nil && n > before+20
 		})
+	}
+	restart := func() {
+		t.Helper()
+		if err := srv.Restart(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var cmd *exec.Cmd
+	kill := func() {
+		t.Helper()
 		if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		_ = cmd.Wait()
 	}
-	cmd := spawn()
-	n := fed()
-	r.exact("simline.order_events", n)
+	for _, both := range []bool{false, true, false} {
+		cmd = spawn()
+		more()
+		srv.Kill() // under its hands
+		if both {
+			kill()
+		}
+		restart()
+		if both {
+			cmd = spawn()
+		}
+		more()
+		kill()
+	}
+	cmd = spawn()
+	more()
+	for table, n := range fed() {
+		r.exact(table, n)
+		t.Logf("%s: %d messages, as many rows", table, n)
+	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
