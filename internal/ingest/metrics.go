@@ -15,6 +15,7 @@ type metrics struct {
 	inFlight                          prometheus.Gauge
 	brokerAway                        prometheus.Gauge
 	spoolBytes, spoolMessages         prometheus.Gauge
+	spoolLimit                        prometheus.Gauge
 	drained, setAside, spoolFailures  prometheus.Counter
 	damaged                           prometheus.Counter
 	conns                             prometheus.GaugeFunc
@@ -37,6 +38,7 @@ func newMetrics(reg prometheus.Registerer, openConns func() float64) *metrics {
 		inFlight:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "simline_ingest_in_flight", Help: "Notifications being stored."}),
 		brokerAway:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "simline_ingest_broker_away", Help: "1 while NATS does not store in time and the spool takes its place."}),
 		spoolBytes:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "simline_ingest_spool_bytes", Help: "Notifications in the spool, bytes."}),
+		spoolLimit:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "simline_ingest_spool_limit_bytes", Help: "What the spool may hold (SPOOL_MAX_BYTES), bytes; 0 if there is no spool."}),
 		spoolMessages: prometheus.NewGauge(prometheus.GaugeOpts{Name: "simline_ingest_spool_messages", Help: "Notifications in the spool."}),
 		drained:       prometheus.NewCounter(prometheus.CounterOpts{Name: "simline_ingest_spool_drained_total", Help: "Notifications brought from the spool to NATS."}),
 		setAside:      prometheus.NewCounter(prometheus.CounterOpts{Name: "simline_ingest_spool_set_aside_total", Help: "Spooled notifications that NATS will never take; kept in the spool for a person."}),
@@ -48,7 +50,7 @@ func newMetrics(reg prometheus.Registerer, openConns func() float64) *metrics {
 	for _, r := range refusals {
 		m.refused[r] = refused.WithLabelValues(r.reason)
 	}
-	reg.MustRegister(taken, refused, m.events, m.seconds, m.inFlight, m.brokerAway, m.spoolBytes, m.spoolMessages, m.drained, m.setAside, m.spoolFailures, m.damaged, m.conns, m.evicted)
+	reg.MustRegister(taken, refused, m.events, m.seconds, m.inFlight, m.brokerAway, m.spoolBytes, m.spoolLimit, m.spoolMessages, m.drained, m.setAside, m.spoolFailures, m.damaged, m.conns, m.evicted)
 	return m
 }
 

@@ -125,7 +125,7 @@ func usualHeader(req *request, host *bool, line []byte) bool {
 			req.length = 10*req.length + int64(c-'0')
 		}
 	case is("Connection"):
-		return strings.EqualFold(string(value), "keep-alive")
+		return len(value) == 0 || strings.EqualFold(string(value), "keep-alive")
 	case is("Traceparent"):
 		if req.trace != "" {
 			return false

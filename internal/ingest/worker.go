@@ -84,6 +84,7 @@ func New(cfg Config, d Deps) (*Worker, error) {
 		}
 	}
 	if cfg.SpoolDir != "" {
+		w.m.spoolLimit.Set(float64(cfg.SpoolMax))
 		if w.spool, err = openSpool(cfg.SpoolDir, cfg.SpoolMax, d.Log, w.m); err != nil {
 			return nil, errors.Join(err, w.conns.Close())
 		}
@@ -169,14 +170,14 @@ func (w *Worker) Run(ctx context.Context) error {
 }
 
 // shutdown takes no new connections and lets requests in hand finish.
-func (w *Worker) shutdown() error {
-	err := w.conns.Close()
+func (w *Worker) shutdown() (err error) {
 	if w.front != nil {
+		err = w.conns.Close()
 		if derr := w.front.drain(w.work); derr != nil {
 			err = errors.Join(err, fmt.Errorf("requests in hand were cut off: %w", derr))
 		}
 	}
-	if serr := w.server.Shutdown(w.work); serr != nil && !errors.Is(serr, net.ErrClosed) {
+	if serr := w.server.Shutdown(w.work); serr != nil {
 		err = errors.Join(err, fmt.Errorf("requests in hand were cut off: %w", serr))
 	}
 	return err
