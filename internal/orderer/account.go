@@ -47,19 +47,18 @@ type account struct {
 	stopped time.Time // set-up wrong: one order tries again after this moment
 	funds   time.Time // no money: the balance is asked again after this moment
 	balance *order.Money
+	seen    time.Time     // when the balance was
 	drift   time.Duration // what the client's clock was corrected by
 }
 
-const (
-	breakerFailures = 8
-	breakerPause    = 20 * time.Second
-)
+// breakerFailures in a row open an account's breaker.
+const breakerFailures = 8
 
 func newAccount(a Account, timing Timing, m *Metrics, b *budget, now func() time.Time) *account {
 	acct := &account{Account: a, timing: timing, metrics: m, now: now, budget: b}
 	open := m.breaker.WithLabelValues(a.Supplier, a.Name)
 	acct.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
-		Name: a.Supplier + "/" + a.Name, MaxRequests: 1, Timeout: breakerPause,
+		Name: a.Supplier + "/" + a.Name, MaxRequests: 1, Timeout: timing.breakerPause(),
 		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
 		OnStateChange: func(_ string, _, to gobreaker.State) {
 			open.Set(map[bool]float64{true: 1}[to == gobreaker.StateOpen])
@@ -195,7 +194,7 @@ func (a *account) sawBalance(m *order.Money) {
 		return
 	}
 	a.mu.Lock()
-	a.balance = m
+	a.balance, a.seen = m, a.now()
 	a.mu.Unlock()
 	a.metrics.seen(a.Supplier, a.Name, m)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -84,6 +85,10 @@ func (s *slowShop) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		ICCID string `json:"iccid"`
 	}
 	_ = json.NewDecoder(r.Body).Decode(&body)
+	if strings.HasSuffix(r.URL.Path, "/balance") {
+		fmt.Fprint(rw, `{"code":"200","data":{"balance":"9.99","currency":"USD"}}`)
+		return
+	}
 	s.mu.Lock()
 	s.now[body.ICCID]++
 	s.all++

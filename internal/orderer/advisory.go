@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/wire"
 )
 
@@ -40,7 +42,7 @@ func (w *Worker) watchAdvisories() (stop func(), err error) {
 	return stop, nil
 }
 
-// setAside copies the message of an advisory to DEAD and removes it from its queue.
+// setAside takes in an advisory: the message that it speaks of goes to DEAD.
 func (w *Worker) setAside(advisory []byte) error {
 	var a struct {
 		Stream     string `json:"stream"`
@@ -56,22 +58,101 @@ func (w *Worker) setAside(advisory []byte) error {
 	if err != nil {
 		return fmt.Errorf("max deliveries: stream %s: %w", a.Stream, err)
 	}
-	m, err := s.GetMsg(ctx, a.Seq)
+	return w.toDead(ctx, s, a.Seq, max(1, a.Deliveries))
+}
+
+// toDead copies a message that nobody will be given any more to DEAD and removes it
+// from its queue.
+func (w *Worker) toDead(ctx context.Context, s jetstream.Stream, seq uint64, deliveries int) error {
+	stream := s.CachedInfo().Config.Name
+	m, err := s.GetMsg(ctx, seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil // another replica was first
 	}
 	if err != nil {
-		return fmt.Errorf("max deliveries: message %d of %s: %w", a.Seq, a.Stream, err)
+		return fmt.Errorf("max deliveries: message %d of %s: %w", seq, stream, err)
 	}
-	err = w.bus.DeadBytes(ctx, bus.DeadLetter{Stream: a.Stream, Subject: m.Subject, Header: m.Header, Data: m.Data, Reason: wire.ReasonMaxDeliveries,
-		Cause: fmt.Errorf("the server gave up after %d deliveries", a.Deliveries), Attempts: fmt.Sprint(a.Deliveries),
-		MsgID: fmt.Sprintf("dead:%s:%d:%d", a.Stream, m.Time.UnixNano(), m.Sequence)})
+	err = w.bus.DeadBytes(ctx, bus.DeadLetter{Stream: stream, Subject: m.Subject, Header: m.Header, Data: m.Data, Reason: wire.ReasonMaxDeliveries,
+		Cause: fmt.Errorf("the server gave up after %d deliveries", deliveries), Attempts: fmt.Sprint(deliveries),
+		MsgID: fmt.Sprintf("dead:%s:%d:%d", stream, m.Time.UnixNano(), m.Sequence)})
 	if err != nil {
 		return err
 	}
 	// If we die here: the letter lies in DEAD, and the message too, undelivered.
-	if err := s.DeleteMsg(ctx, a.Seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return fmt.Errorf("max deliveries: remove message %d of %s: %w", a.Seq, a.Stream, err)
+	if err := s.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return fmt.Errorf("max deliveries: remove message %d of %s: %w", seq, stream, err)
+	}
+	return nil
+}
+
+// An advisory is said once, to whoever listens at that moment. What was given up
+// while nobody did is found by looking: it lies in its queue while the consumer has
+// nothing pending and nothing in work.
+
+// strandedEvery is the time between two looks; a message is set aside when two found
+// it, so that one whose acknowledgement is on its way is not.
+const strandedEvery = time.Minute
+
+// maxStranded is how many are set aside at one look.
+const maxStranded = 256
+
+func (w *Worker) rescueLoop(ctx context.Context, every time.Duration) error {
+	before := map[string]bool{}
+	for {
+		now := map[string]bool{}
+		for _, s := range order.Suppliers {
+			for stream, durable := range map[string]string{bus.StreamOrders: bus.ConsumerOrderer(s), bus.StreamEvidence: bus.ConsumerEvidence(s)} {
+				if err := w.rescue(ctx, stream, durable, before, now); err != nil && ctx.Err() == nil {
+					w.failed("stranded", err)
+				}
+			}
+		}
+		before = now
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(every):
+		}
+	}
+}
+
+// rescue looks at one consumer's part of a queue. before are the messages that the
+// look before found, now becomes those that this one does.
+func (w *Worker) rescue(ctx context.Context, stream, durable string, before, now map[string]bool) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	cons, err := w.bus.JS.Consumer(ctx, stream, durable)
+	if err != nil {
+		return fmt.Errorf("consumer %s of %s: %w", durable, stream, err)
+	}
+	s, err := w.bus.JS.Stream(ctx, stream)
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", stream, err)
+	}
+	info := cons.CachedInfo()
+	if s.CachedInfo().State.Msgs == 0 || info.NumPending > 0 || info.NumAckPending > 0 {
+		return nil
+	}
+	for _, filter := range slices.DeleteFunc(append(info.Config.FilterSubjects, info.Config.FilterSubject), func(f string) bool { return f == "" }) {
+		seq := s.CachedInfo().State.FirstSeq
+		for range maxStranded {
+			m, err := s.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(filter))
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("stranded messages of %s: %w", stream, err)
+			}
+			key := stream + " " + fmt.Sprint(m.Sequence)
+			now[key] = true
+			if before[key] {
+				w.log.Error("a message that nobody was given any more is set aside", "stream", stream, "subject", m.Subject, "seq", m.Sequence)
+				if err := w.toDead(ctx, s, m.Sequence, max(1, info.Config.MaxDeliver)); err != nil {
+					return err
+				}
+			}
+			seq = m.Sequence + 1
+		}
 	}
 	return nil
 }

@@ -2,17 +2,22 @@ package orderer
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/order"
 )
 
 const goodOrder = `{"order_id":"630000198311142676","supplier":"eiotclub","product":"package","account":"default","iccid":"8988308650100524999","package_code":"CN-5M-7D-C-US-20230103AC4BF927"`
+
+const goodEvidence = `{"order_id":"e1","supplier":"eiotclub","source":"lookup","certainty":"placed","supplier_order_id":"7","observed_at":"2026-01-15T12:00:00Z"}`
 
 // Each is a dead letter with a reason that a stranger understands; none leads to a
 // call of the supplier, and none stops the worker.
@@ -41,15 +46,30 @@ func TestWhatIsNoOrder(t *testing.T) {
 		{"another supplier in the body", request, strings.Replace(goodOrder, "eiotclub", "esimfly", 1) + `}`, "", ""},
 		{"an unknown account", request, strings.Replace(goodOrder, "default", "nobody", 1) + `}`, "unknown_account", "nobody"},
 		{"a cancel without an id", bus.SubjectCancel(order.EIOTCLUB), `{"account":"default"}`, "schema", "order_id"},
+		{"evidence that is not JSON", bus.SubjectEvidence(order.EIOTCLUB, "e1"), `{"order_id"`, "malformed", ""},
+		{"evidence of a certainty that is none", bus.SubjectEvidence(order.EIOTCLUB, "e1"), strings.Replace(goodEvidence, `"placed"`, `"perhaps"`, 1), "schema", "certainty"},
+		{"evidence about another order than its subject", bus.SubjectEvidence(order.EIOTCLUB, "e2"), goodEvidence, "mismatch", "belongs on"},
+		{"a person's word without a reason", bus.SubjectEvidence(order.EIOTCLUB, "e1"), strings.Replace(goodEvidence, `"lookup"`, `"person"`, 1), "schema", "reason"},
 	}
 	w := newWorld(t)
+	var calls atomic.Int64
+	w.front(func(_ string, _ http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/balance") { // asked now and then, whatever comes
+			calls.Add(1)
+		}
+		return false
+	})
 	w.run()
+	counted := func(reason string) float64 {
+		return testutil.ToFloat64(w.worker.m.dead.WithLabelValues(order.EIOTCLUB, reason))
+	}
 	cons, err := w.bus.JS.OrderedConsumer(t.Context(), bus.StreamDead, jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
+			before := counted(c.reason)
 			w.send(c.subject, []byte(c.body))
 			m, err := cons.Next(jetstream.FetchMaxWait(10 * time.Second))
 			if err != nil {
@@ -64,6 +84,9 @@ func TestWhatIsNoOrder(t *testing.T) {
 			if string(m.Data()) != c.body || m.Headers().Get(bus.HeaderOrigin) != c.subject {
 				t.Error("the letter is not the whole message")
 			}
+			if c.reason != "" && counted(c.reason) != before+1 {
+				t.Errorf("the counter of %s went from %.0f to %.0f", c.reason, before, counted(c.reason))
+			}
 		})
 	}
 	t.Run("an unknown supplier is refused at once", func(t *testing.T) {
@@ -74,6 +97,9 @@ func TestWhatIsNoOrder(t *testing.T) {
 	w.settled()
 	if n := w.eiotclub.Orders(); n != 0 {
 		t.Errorf("%d orders bought", n)
+	}
+	if n := calls.Load(); n != 0 {
+		t.Errorf("%d calls at the suppliers", n)
 	}
 }
 
@@ -91,5 +117,70 @@ func TestMaxDeliveriesAdvisory(t *testing.T) {
 	// The second replica hears the advisory as well, and finds nothing left to do.
 	if err := w.worker.setAside(fmt.Appendf(nil, `{"stream":%q,"stream_seq":1,"deliveries":7}`, bus.StreamOrders)); err != nil {
 		t.Error(err)
+	}
+}
+
+// Nothing stays behind in a work queue: what the server gave up delivering while no
+// orderer heard the advisory is found and set aside, and what is in work is not.
+func TestStrandedMessagesAreFound(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	cons, err := w.bus.JS.Consumer(ctx, bus.StreamOrders, bus.ConsumerOrderer(order.EIOTCLUB))
+	if err != nil {
+		t.Fatal(err)
+	}
+	limited := cons.CachedInfo().Config
+	limited.MaxDeliver = 1 // someone gave it a limit
+	if cons, err = w.bus.JS.UpdateConsumer(ctx, bus.StreamOrders, limited); err != nil {
+		t.Fatal(err)
+	}
+	request := bus.SubjectRequest(order.EIOTCLUB, order.ProductPackage)
+	w.send(request, []byte(`"given up"`))
+	take := func() jetstream.Msg {
+		t.Helper()
+		m, err := cons.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	if err := take().Nak(); err != nil {
+		t.Fatal(err)
+	}
+	w.send(request, []byte(`"in work"`))
+	inWork := take()
+	before := map[string]bool{}
+	look := func() (found int, left uint64) {
+		t.Helper()
+		now := map[string]bool{}
+		if err := w.worker.rescue(ctx, bus.StreamOrders, bus.ConsumerOrderer(order.EIOTCLUB), before, now); err != nil {
+			t.Fatal(err)
+		}
+		before = now
+		left, _ = w.left()
+		return len(now), left
+	}
+	for range 2 { // nothing is known of either while one is in work
+		if found, left := look(); found != 0 || left != 2 {
+			t.Errorf("%d found and %d left while one is in work", found, left)
+		}
+	}
+	if err := inWork.DoubleAck(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for deadline, finds := time.Now().Add(10*time.Second), 0; ; tick(t) { // the server takes a moment to give up
+		found, left := look()
+		if finds += found; left == 0 {
+			if finds < 2 {
+				t.Errorf("set aside after %d finds", finds)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d messages left", left)
+		}
+	}
+	if got := w.dead(bus.StreamOrders); got.reason != "max_deliveries" || got.origin != request {
+		t.Errorf("dead letter %+v", got)
 	}
 }

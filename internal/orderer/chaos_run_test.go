@@ -51,7 +51,8 @@ func TestChaos(t *testing.T) {
 // Each durable step × what goes wrong with it × each fault of the supplier × each
 // product, once.
 func TestFaultTable(t *testing.T) {
-	ops := []string{"append intent", "place", "append placed", "append fulfilled", "append unknown", "append waiting", "guard", "claim", "unguard", "look", "ack", "get"}
+	ops := []string{"append intent", "place", "append placed", "append fulfilled", "append unknown", "append waiting", "append held", "append rejected",
+		"guard", "card lock", "claim", "unguard", "look", "ack", "get"}
 	faults := append([]fault.Kind{""}, callFaults...)
 	l := newLab(t)
 	n := len(ops) * len(mishaps) * len(faults) * len(products)

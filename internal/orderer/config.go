@@ -39,6 +39,9 @@ func (c *Config) Validate() error {
 	if c.Concurrency < 1 || c.Concurrency > 1024 {
 		faults = append(faults, fmt.Errorf("ORDER_CONCURRENCY %d is not 1 to 1024", c.Concurrency))
 	}
+	if c.Grace > 0 && c.Grace <= c.Timeout {
+		faults = append(faults, fmt.Errorf("SHUTDOWN_GRACE %s is not above SUPPLIER_TIMEOUT %s: a restart would cut calls off and leave their orders unknown", c.Grace, c.Timeout))
+	}
 	if c.OutOfStock != "wait" && c.OutOfStock != "reject" {
 		faults = append(faults, fmt.Errorf("ORDER_OUT_OF_STOCK %q is not wait or reject", c.OutOfStock))
 	}
@@ -83,6 +86,9 @@ func (t *Timing) validate() error {
 	}
 	return errors.Join(faults...)
 }
+
+// breakerPause is how long an open breaker keeps calls back before one tries.
+func (t *Timing) breakerPause() time.Duration { return min(20*time.Second, t.WaitMax) }
 
 // stale is the age at which an intent cannot have a call under way any more.
 func (t *Timing) stale() time.Duration { return t.Timeout + min(5*time.Second, t.Timeout) }

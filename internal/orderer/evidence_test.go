@@ -147,8 +147,11 @@ func TestAPersonSettlesWhatNobodyElseCan(t *testing.T) {
 		return wire.Evidence{OrderID: id, Supplier: order.EIOTCLUB, Source: order.EvidencePerson, Certainty: certainty, Actor: "ann", Reason: "asked their support"}
 	}
 	t.Run("placed", func(t *testing.T) {
+		a, _ := w.worker.account(order.EIOTCLUB, "default")
+		for deadline := time.Now().Add(5 * time.Second); a.seenBalance() == nil && time.Now().Before(deadline); tick(t) {
+		}
 		got := w.held("h1", wait)
-		if got.Certainty != order.CertainPlaced || got.Balance == nil || got.FirstSentAt == nil || got.Resends != 1 {
+		if got.Certainty != order.CertainPlaced || got.Balance == nil || got.BalanceBefore == nil || got.FirstSentAt == nil || got.LastSentAt == nil || got.Resends != 1 {
 			t.Errorf("held without what a person needs: %+v", got)
 		}
 		o, _ := w.eiotclub.Order("h1")

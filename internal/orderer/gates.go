@@ -114,7 +114,7 @@ func (w *Worker) price(ctx context.Context, a *account, cur *order.Record) (orde
 	case err == nil:
 		return price, nil, nil
 	case errors.Is(err, errBreaker):
-		return price, waits(forBreaker, w.now().Add(breakerPause)), nil
+		return price, waits(forBreaker, w.now().Add(w.cfg.breakerPause())), nil
 	case errors.Is(err, supplier.ErrNoPrice):
 		return price, rejects("price_unknown", "the supplier tells no price for it"), nil
 	}

@@ -27,7 +27,7 @@ func (w *Worker) look(ctx context.Context, a *account, cur ledger.Entry) (stand,
 		return err
 	})
 	if errors.Is(err, errBreaker) {
-		return stand{Entry: cur, due: w.now().Add(breakerPause)}, nil
+		return stand{Entry: cur, due: w.now().Add(w.cfg.breakerPause())}, nil
 	}
 	w.m.looks.WithLabelValues(a.Supplier, said(s, err)).Inc()
 	j := w.judge(a, &cur.Record)

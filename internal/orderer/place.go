@@ -49,7 +49,7 @@ func (w *Worker) place(ctx context.Context, a *account, cur ledger.Entry, permit
 		cur.SpendReserved, cur.SpendDay = nil, ""
 	}
 	if errors.Is(err, errBreaker) {
-		return w.shutOut(ctx, a, cur, permit, waits(forBreaker, w.now().Add(breakerPause)))
+		return w.shutOut(ctx, a, cur, permit, waits(forBreaker, w.now().Add(w.cfg.breakerPause())))
 	}
 	return next, err
 }

@@ -162,6 +162,10 @@ func (w *Worker) Run(ctx context.Context) error {
 			return w.bus.Consume(ctx, w.work, bus.ConsumeConfig{Stream: stream, Durable: durable, Concurrency: n, Progress: true}, handle)
 		})
 	}
+	g.Go(func() error { return w.rescueLoop(ctx, strandedEvery) })
+	for _, a := range w.accounts {
+		g.Go(func() error { return w.balanceLoop(ctx, a) })
+	}
 	for _, s := range order.Suppliers {
 		consume(bus.StreamOrders, bus.ConsumerOrderer(s), w.cfg.Concurrency, w.guarded(s, w.handle))
 		consume(bus.StreamEvidence, bus.ConsumerEvidence(s), 16, w.guarded(s, w.handleEvidence))
