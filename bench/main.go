@@ -37,6 +37,7 @@ var suites = []struct {
 	{"archiver", archiverBench},
 	{"recon_calls", reconCalls},
 	{"recon_compare", reconCompare},
+	{"recon_large", reconLarge},
 	{"cdr", cdrLoad},
 	{"cdr_decode", cdrDecode},
 	{"cdr_memory", cdrMemory},

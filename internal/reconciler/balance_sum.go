@@ -285,5 +285,6 @@ func born(theirs json.RawMessage) (from, to time.Time, ok bool) {
 // partsOf is into how many parts a book of so many events is cut.
 func partsOf(events, size uint64) int { return 1 + int(events/cmp.Or(size, defaultPartSize)) }
 
-// defaultPartSize is how many of the ledger's events are held at a time, about.
-const defaultPartSize = 200_000
+// defaultPartSize is how many of the ledger's events are held at a time, about: an
+// order has two or more, and takes half a kilobyte.
+const defaultPartSize = 300_000

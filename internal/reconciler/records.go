@@ -32,8 +32,8 @@ type Records struct {
 	Lookback time.Duration
 	// Slots spreads the cards that were quiet over this many runs.
 	Slots int
-	// PartSize is how many of the ledger's events are held at a time, about, each
-	// half a kilobyte; 0 is 200,000.
+	// PartSize is how many of the ledger's events are held at a time, about; 0 is
+	// 300,000.
 	PartSize uint64
 }
 

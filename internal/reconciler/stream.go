@@ -126,7 +126,7 @@ func (l Ledger) SinceOf(ctx context.Context, supplier string, from time.Time, ke
 		if !keep(bus.OrderOf(msg.Subject())) {
 			return nil
 		}
-		r, _, err := wire.DecodeOrderEvent(msg.Data())
+		r, err := wire.ReadOrderEvent(msg.Data())
 		if err != nil {
 			return fmt.Errorf("order event on %s: %w", msg.Subject(), err)
 		}

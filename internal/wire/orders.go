@@ -195,6 +195,21 @@ var (
 	statesThere     = []string{"", string(order.Placed), string(order.Fulfilled), string(order.Refunded), string(order.Rejected)}
 )
 
+// ReadOrderEvent reads the record of an event of the ledger, for who reads very
+// many: what orderer alone writes need not be checked as what upstream sends.
+func ReadOrderEvent(b []byte) (order.Record, error) {
+	var e struct {
+		Data *order.Record `json:"data"`
+	}
+	if err := json.Unmarshal(b, &e); err != nil {
+		return order.Record{}, schemaError("order event: %v", err)
+	}
+	if e.Data == nil {
+		return order.Record{}, schemaError("order event without data")
+	}
+	return *e.Data, nil
+}
+
 // DecodeOrderEvent reads one event of ORDER_EVENTS.
 func DecodeOrderEvent(b []byte) (order.Record, Meta, error) {
 	env, err := ParseEnvelope(b)
