@@ -30,17 +30,18 @@ import (
 // rig is a reconciler on a real server with a simulated supplier, and a clock
 // that the test moves for both.
 type rig struct {
-	t      *testing.T
-	ctx    context.Context
-	bus    *bus.Bus
-	nats   *bustest.Server
-	sim    *sim.Sim
-	url    string
-	client *eiotclub.Client
-	ledger *ledger.Ledger
-	worker *Worker
-	events map[string]ledger.Entry
-	untold bool // no reply tells what an order cost
+	t        *testing.T
+	ctx      context.Context
+	bus      *bus.Bus
+	nats     *bustest.Server
+	sim      *sim.Sim
+	url      string
+	client   *eiotclub.Client
+	ledger   *ledger.Ledger
+	worker   *Worker
+	events   map[string]ledger.Entry
+	accounts []Account
+	untold   bool // no reply tells what an order cost
 
 	mu  sync.Mutex
 	now time.Time
@@ -63,6 +64,12 @@ const testSettle = 10 * time.Minute
 
 func newRig(t *testing.T, change func(*Config)) *rig {
 	t.Helper()
+	return newRigWith(t, change, func(r *rig) []Account { return []Account{r.account()} })
+}
+
+// newRigWith is newRig with other accounts.
+func newRigWith(t *testing.T, change func(*Config), accounts func(*rig) []Account) *rig {
+	t.Helper()
 	// The clock is today's: streams stamp messages with the machine's time.
 	r := &rig{t: t, ctx: t.Context(), now: time.Now().UTC().Truncate(time.Second), events: map[string]ledger.Entry{}}
 	r.nats = bustest.Start(t, bustest.Options{})
@@ -80,6 +87,7 @@ func newRig(t *testing.T, change func(*Config)) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.ledger.Close)
+	r.accounts = accounts(r)
 	r.worker = r.newWorker(r.bus, change)
 	return r
 }
@@ -109,7 +117,7 @@ func (r *rig) newWorker(b *bus.Bus, change func(*Config)) *Worker {
 		change(&cfg)
 	}
 	w, err := New(r.ctx, cfg, Deps{Bus: b, Log: service.NewLogger(r.t.Output(), "text", "info"), Metrics: prometheus.NewRegistry(),
-		Work: r.ctx, Now: r.clock, Accounts: []Account{r.account()}, AskAgain: time.Millisecond})
+		Work: r.ctx, Now: r.clock, Accounts: r.accounts, AskAgain: time.Millisecond})
 	if err != nil {
 		r.t.Fatal(err)
 	}
