@@ -33,7 +33,7 @@ import (
 // A large business: so many orders in the ledger, all of one day, of which every
 // tenth is open, and as many cards as open orders.
 const (
-	largeMost  = 256 // MiB that the reconciler may take, however large the books: as deployed
+	largeMost  = 512 // MiB that the reconciler may take, however large the books: as deployed
 	largeOpen  = 10  // one order of so many is open
 	largeWrong = 1000
 )
@@ -192,7 +192,7 @@ func (l *largeBook) once(ctx context.Context, job string) (took time.Duration, c
 	cmd := exec.CommandContext(ctx, filepath.Join(l.dir, "bin", "reconciler"), "--once", job)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LOG_FORMAT=json", "LOG_LEVEL=info", "ADMIN_ADDR=127.0.0.1:0", "NATS_URL=" + l.nats.URL(),
 		"CLICKHOUSE_DSN=" + l.engine.DSN(), "EIOTCLUB_BASE_URL=" + l.srv.URL, "EIOTCLUB_APP_KEY=" + l.shop.AppKey(), "EIOTCLUB_APP_SECRET=" + l.shop.Secret(),
-		"RECON_SETTLE=0s", "RECON_SPREAD=0", "RECON_LOOKBACK=48h", "GOMEMLIMIT=220MiB"}
+		"RECON_SETTLE=0s", "RECON_SPREAD=0", "RECON_LOOKBACK=48h", "GOMEMLIMIT=440MiB"}
 	var log, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &errs
 	began := time.Now()
@@ -265,6 +265,7 @@ func reconLargeOf(ctx context.Context, orders int) ([]Result, error) {
 	jobs := []string{reconciler.JobUnsettled, reconciler.JobRecords, reconciler.JobBalance, reconciler.JobNotifications, reconciler.JobUsage, reconciler.JobConflicts,
 		reconciler.JobBalance, reconciler.JobRecords, reconciler.JobBalance} // the last judges what the others noted, after records had its turn
 	for i, job := range jobs {
+		time.Sleep(time.Second) // periods are of whole seconds
 		before := l.calls.Load()
 		took, calls, least, mib, err := l.once(ctx, job)
 		if err != nil {

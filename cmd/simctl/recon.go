@@ -188,12 +188,15 @@ func reconRun() *cobra.Command {
 			var entries []reconciler.Entry
 			for _, job := range args {
 				if !dry {
-					err = w.RunOnce(ctx, job)
+					err = w.RunOnce(ctx, job) // which logs what it asked
 				} else {
 					err = w.Rehearse(ctx, job, func(f wire.Finding) { entries = append(entries, reconciler.Entry{Finding: f, Job: job}) })
 				}
 				if err != nil {
 					return err
+				}
+				if calls, least := w.Asked(job); dry {
+					fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d calls, %d would have done\n", job, calls, least)
 				}
 			}
 			if !dry {

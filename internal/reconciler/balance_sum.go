@@ -287,4 +287,4 @@ func partsOf(events, size uint64) int { return 1 + int(events/cmp.Or(size, defau
 
 // defaultPartSize is how many of the ledger's events are held at a time, about: an
 // order has two or more, and takes half a kilobyte.
-const defaultPartSize = 300_000
+const defaultPartSize = 500_000

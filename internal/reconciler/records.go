@@ -33,7 +33,7 @@ type Records struct {
 	// Slots spreads the cards that were quiet over this many runs.
 	Slots int
 	// PartSize is how many of the ledger's events are held at a time, about; 0 is
-	// 300,000.
+	// half a million.
 	PartSize uint64
 }
 

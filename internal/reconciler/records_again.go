@@ -25,21 +25,23 @@ func (p *recordsPass) verify(ctx context.Context) error {
 		return err
 	}
 	for _, l := range missing {
-		if err := p.say(ctx, object{order.ProductPackage, l.Card}, l.ID, Judge(&l, theirLines(found[l.ID])), false); err != nil {
+		// Nothing was left out of this answer, so that again need not ask for it.
+		if err := p.say(ctx, object{order.ProductPackage, l.Card}, l.ID, Judge(&l, theirLines(found[l.ID])), true); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// again looks at everything that has a finding, with nothing left out by a filter,
-// so that a finding closes once its difference is gone, and only then.
+// again looks at everything that has a finding and was not looked at whole yet, with
+// nothing left out by a filter, so that a finding closes once its difference is gone,
+// and only then.
 func (p *recordsPass) again(ctx context.Context) error {
 	var ids []string
 	objects := map[object][]string{}
 	for _, about := range p.sitting.Abouts() {
 		rest, ours := strings.CutPrefix(about, p.about(""))
-		if !ours {
+		if !ours || p.looked[about] {
 			continue
 		}
 		product, id, _ := strings.Cut(rest, "/")

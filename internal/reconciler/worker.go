@@ -277,6 +277,15 @@ func (w *Worker) Rehearse(ctx context.Context, name string, see SeeFunc) error {
 	return w.runner.Rehearse(ctx, job, see)
 }
 
+// Asked is how many calls to suppliers a job made since it was asked last, or since
+// its last pass that was kept, and how few would have done.
+func (w *Worker) Asked(name string) (calls, least int) {
+	if job := w.jobs[name]; job != nil {
+		return job.Cost.Take()
+	}
+	return 0, 0
+}
+
 // Ready is nil while the worker can work.
 func (w *Worker) Ready(context.Context) error { return w.bus.Ready() }
 
