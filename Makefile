@@ -23,7 +23,7 @@ demo: prepare build ## the same for a minute and a half; fails unless all books 
 	$(BIN)/demo -bin $(BIN) -bounded
 
 ##@ Prove it
-.PHONY: test check bench soak fuzz chaos chaos-real storm
+.PHONY: test check bench recon-large soak fuzz chaos chaos-real storm
 test: prepare ## every test, on real NATS and the real ClickHouse engine, with the race detector; 10,000 runs of the order engine without it
 	$(GO) test $(TESTFLAGS) $(PKGS)
 	$(GO) test -count=1 -timeout 20m -run 'TestChaos$$|TestFaultTable' ./internal/orderer
@@ -33,6 +33,9 @@ check: ## format, vet, staticcheck, govulncheck, generated files, import rules, 
 
 bench: prepare ## measure against floor and peers; prints a table, writes bench/latest.json
 	$(GO) run ./bench $(BENCH)
+
+recon-large: prepare ## every reconciliation job over 100,000 and 1,000,000 orders: memory, time, calls; many minutes
+	$(GO) run ./bench recon_large
 
 soak: prepare ## three NATS nodes, two of each worker, misfortunes for SOAK_FOR (3m); on loopback, bounded
 	SOAK=1 $(GO) test -count=1 -v -timeout 30m -run TestSoak ./internal/soak -soak.for $(SOAK_FOR)

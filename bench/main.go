@@ -27,17 +27,21 @@ type Result struct {
 	Ratio   float64 `json:"ratio"`
 }
 
-// suites are the benchmarks by name; each may give several results.
-var suites = []struct {
+// suite is a benchmark by name; it may give several results.
+type suite struct {
 	name string
 	run  func(ctx context.Context) ([]Result, error)
-}{
+}
+
+// long takes many minutes, and runs when it is named only.
+var long = []suite{{"recon_large", reconLarge}}
+
+var suites = []suite{
 	{"orders", ordersBench},
 	{"ingest", ingestBench},
 	{"archiver", archiverBench},
 	{"recon_calls", reconCalls},
 	{"recon_compare", reconCompare},
-	{"recon_large", reconLarge},
 	{"cdr", cdrLoad},
 	{"cdr_decode", cdrDecode},
 	{"cdr_memory", cdrMemory},
@@ -54,10 +58,11 @@ func main() {
 
 func run(ctx context.Context, names []string) error {
 	var all []Result
-	for _, s := range suites {
-		if len(names) > 0 && !slices.Contains(names, s.name) {
-			continue
-		}
+	wanted := suites
+	if len(names) > 0 {
+		wanted = slices.DeleteFunc(slices.Concat(suites, long), func(s suite) bool { return !slices.Contains(names, s.name) })
+	}
+	for _, s := range wanted {
 		begin := time.Now()
 		fmt.Fprintf(os.Stderr, "bench: %s …\n", s.name)
 		results, err := s.run(ctx)

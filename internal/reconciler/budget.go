@@ -38,6 +38,7 @@ type count struct {
 	Start time.Time `json:"start"` // of the window
 	Used  int       `json:"used"`
 	Pause time.Time `json:"pause,omitzero"` // the supplier said too many: no call before
+	At    time.Time `json:"at,omitzero"`    // when somebody last took of it
 }
 
 // Take counts one call, or refuses it with an error of kind Busy that says when to
@@ -63,7 +64,7 @@ func (b *Budget) Take(ctx context.Context) error {
 		if c.Used >= b.Limit*share/100 {
 			return b.refuse(c.Start.Add(b.Window).Sub(now))
 		}
-		c.Used++
+		c.Used, c.At = c.Used+1, now.UTC()
 		// If we die here: one call of the window is lost to everyone.
 		if err := b.write(ctx, c, revision); err == nil || !bus.IsConflict(err) {
 			return err

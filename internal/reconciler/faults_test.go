@@ -160,7 +160,9 @@ func TestDeathAtEachWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.sleep(testSettle + time.Second)
-	want := []string{"order_missing_here not-ours 0.50 USD", "order_price price 0.25 USD", "task_failed " + task}
+	r.rejected("letter")
+	r.deadEvidence(wire.Evidence{OrderID: "letter", Certainty: order.CertainPlaced, StateThere: "fulfilled"})
+	want := []string{"evidence_conflict letter", "order_missing_here not-ours 0.50 USD", "order_price price 0.25 USD", "task_failed " + task}
 	slices.Sort(want)
 
 	die := func(n int, after bool) (writes int) {
@@ -176,7 +178,7 @@ func TestDeathAtEachWrite(t *testing.T) {
 		l := &life{left: n, after: after}
 		w := mortal(r.newWorker(r.bus, nil), l)
 		run := func(w *Worker) {
-			for _, job := range []string{JobRecords, JobTasks} {
+			for _, job := range []string{JobRecords, JobTasks, JobConflicts} {
 				if err := w.RunOnce(r.ctx, job); err != nil && l.alive() == nil {
 					t.Fatalf("%s: %v", job, err)
 				}

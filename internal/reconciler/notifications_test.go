@@ -175,3 +175,41 @@ func TestBudgetLeavesOrdersTheirShare(t *testing.T) {
 		t.Errorf("after an unreadable count: %v", err)
 	}
 }
+
+// TestTooManyIsHeardByAll: where no limit is documented, what the supplier said to
+// one worker keeps all of them from asking for a while.
+func TestTooManyIsHeardByAll(t *testing.T) {
+	r := newRig(t, nil)
+	kv, err := r.bus.JS.KeyValue(r.ctx, bus.BucketBudgets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	budget := func() *Budget { return &Budget{KV: kv, Key: BudgetKey(order.EIOTCLUB, "default"), Now: r.clock} }
+	a, b := budget(), budget()
+	tooMany := &supplier.Error{Op: "x", Kind: supplier.Busy, Code: "501", Sent: true}
+	answers := []error{nil, tooMany, nil}
+	call := func() (int, error) { err := answers[0]; answers = answers[1:]; return 1, err }
+	cost := &Cost{job: JobRecords, metrics: r.worker.metrics}
+	one := asker{tries: 1, wait: time.Second, budget: a, cost: cost}
+	for i, want := range []bool{true, false} {
+		if _, err := ask(r.ctx, one, "x", call); err == nil != want {
+			t.Fatalf("call %d: %v", i, err)
+		}
+	}
+	var e *supplier.Error
+	if err := b.Take(r.ctx); !errors.As(err, &e) || e.Kind != supplier.Busy || e.RetryAfter != 4*time.Second {
+		t.Fatalf("another worker was not told: %v", err)
+	}
+	b.Busy(r.ctx, time.Second) // a shorter pause does not shorten it
+	r.sleep(2 * time.Second)
+	if err := a.Take(r.ctx); err == nil {
+		t.Error("the pause was cut short")
+	}
+	r.sleep(3 * time.Second)
+	if err := b.Take(r.ctx); err != nil {
+		t.Errorf("after the pause: %v", err)
+	}
+	if calls, _ := cost.Take(); calls != 2 {
+		t.Errorf("%d calls counted, 2 were made", calls)
+	}
+}
