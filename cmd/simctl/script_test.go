@@ -67,6 +67,7 @@ var scrubs = []struct {
 	{regexp.MustCompile(`00-[0-9a-f]{32}-[0-9a-f]{16}-01`), "TRACE"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "HOST"},
 	{regexp.MustCompile(`answers in [0-9.]+[µm]?s`), "answers in SOME"},
+	{regexp.MustCompile(`and \d+ more: run .simctl migrate`), "and MORE: run `simctl migrate"},
 	{regexp.MustCompile(`server \d+\.\d+\.\d+`), "server VERSION"},
 	{regexp.MustCompile(`[─┌┐└┘├┤┬┴┼]+\n`), ""},
 	{regexp.MustCompile(`[ \t]*│[ \t]*`), "|"},
