@@ -45,6 +45,7 @@ var suites = []suite{
 	{"cdr", cdrLoad},
 	{"cdr_decode", cdrDecode},
 	{"cdr_memory", cdrMemory},
+	{"cdr_year", cdrYear},
 }
 
 func main() {

@@ -1,9 +1,11 @@
 package cdrpull
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/simline/simline/internal/devstack/chd"
 	"github.com/simline/simline/internal/ftpdir/ftptest"
 	"github.com/simline/simline/internal/sim/fault"
+	simftp "github.com/simline/simline/internal/sim/ftp"
 )
 
 // business writes n overlapping files, each half hour in two of them and every
@@ -231,5 +234,46 @@ func pause(t testing.TB, d time.Duration) {
 	select {
 	case <-timer.C:
 	case <-t.Context().Done():
+	}
+}
+
+// Two accounts whose files lie in one directory, and a third on another server.
+func TestSeveralAccountsAndServers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	other := simftp.New(simftp.Config{Root: t.TempDir()})
+	url, err := other.Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(other.Close)
+	accounts := filepath.Join(t.TempDir(), "accounts.yaml")
+	yaml := "eiotclub:\n"
+	for _, a := range [][3]string{{"north", "10001", r.url}, {"south", "20002", r.url}, {"east", "30003", url}} {
+		yaml += fmt.Sprintf("  %s: {app_key: k, app_secret: s, cdr: {account: \"%s\", ftp_url: \"%s\"}}\n", a[0], a[1], a[2])
+	}
+	if err := os.WriteFile(accounts, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	name := func(number string) string { return strings.Replace(fileName(0, 60, 90), "10001", number, 1) }
+	r.write(name("10001"), csv(record(1, 5, 1), record(2, 6, 2)))
+	r.write(name("20002"), csv(record(1, 5, 10))) // the same id, another account's
+	r.write(name("40004"), csv(record(1, 5, 1000)))
+	if err := os.WriteFile(filepath.Join(other.Path(), name("30003")), []byte(csv(record(1, 5, 100))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := r.config()
+	cfg.CDRFTPURL, cfg.CDRAccount, cfg.AccountsFile = "", "", accounts
+	a, b := r.worker(cfg), r.worker(cfg) // two replicas
+	r.start(a)
+	r.start(b)
+	for account, bytes := range map[string]uint64{"north": 3, "south": 10, "east": 100} {
+		r.events(bus.SubjectCDRLoaded(account), 1)
+		if got := one[uint64](t, r.db, "SELECT sum(bytes) FROM mart.usage_hourly WHERE account = ?", account); got != bytes {
+			t.Errorf("%s: %d bytes, want %d", account, got, bytes)
+		}
+	}
+	if got := r.usage(); got != 113 {
+		t.Errorf("%d bytes in all, want 113: a file of an account that is not configured is in", got)
 	}
 }

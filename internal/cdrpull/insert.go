@@ -24,6 +24,7 @@ func (w *Worker) insert(ctx context.Context, rec *warehouse.File, s *staged) err
 		return err
 	}
 	f.first = rec.FirstLoaded.IsZero()
+	revived := int64(0)
 	opened := map[time.Time]bool{}
 	buffers := make(chan []cdr.Row, w.tuning.inserters+1)
 	for range cap(buffers) {
@@ -46,6 +47,7 @@ func (w *Worker) insert(ctx context.Context, rec *warehouse.File, s *staged) err
 					return err
 				}
 				rec.Inserted, rec.Known, rec.Conflicts = rec.Inserted+out.added, rec.Known+out.known, rec.Conflicts+out.disagreed
+				revived += out.revived
 				if err := w.openDays(gctx, rec.Account, out, opened); err != nil {
 					return err
 				}
@@ -68,7 +70,14 @@ func (w *Worker) insert(ctx context.Context, rec *warehouse.File, s *staged) err
 	if err := w.db.OpenDays(ctx, rec.Account, slices.Collect(maps.Keys(opened))); err != nil {
 		return err
 	}
-	return w.noteLost(ctx, b, s)
+	if err := w.noteLost(ctx, b, s); err != nil || revived == 0 {
+		return err
+	}
+	// An attempt that died has decided conflicts, which do not show in the records
+	// any more; each was noted first.
+	noted, err := w.db.ConflictsNoted(ctx, b)
+	rec.Conflicts = max(rec.Conflicts, noted)
+	return err
 }
 
 // openDays makes the daily marts read the records of the days about to change.

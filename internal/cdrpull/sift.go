@@ -39,6 +39,7 @@ type sifted struct {
 	known     int64
 	added     int64 // fresh without its tombstones
 	disagreed int64
+	revived   int64 // of added: brought by an attempt that died
 }
 
 func newSifter(ctx context.Context, db *warehouse.DB, t tuning, b warehouse.Batch, s *staged) (*sifter, error) {
@@ -136,6 +137,7 @@ func (f *sifter) sift(ctx context.Context, rows []cdr.Row) (sifted, error) {
 		case hash == r.Hash:
 			if f.first && version == f.batch.Version && !f.known.isOwn(r.ID) {
 				out.added++
+				out.revived++
 				f.book(r)
 				continue
 			}
@@ -210,8 +212,8 @@ func (f *sifter) settle(ctx context.Context, fresh, doubtful []cdr.Row, out *sif
 		winner := alive[0] // the highest version
 		switch {
 		case winner.Row.Hash == r.Hash && winner.Version == f.batch.Version && f.first:
-			out.added++ // by an attempt that died, over another version
-			out.disagreed++
+			out.added++
+			out.revived++
 		case winner.Row.Hash == r.Hash:
 			out.known++
 			if winner.Version < f.batch.Version {

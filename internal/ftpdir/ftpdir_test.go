@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,33 @@ func TestListStatAndRead(t *testing.T) {
 				t.Fatal("f02.csv is still there")
 			}
 		})
+	}
+}
+
+// A directory that nobody ever tidied up: it is listed whole, in bounded time and memory.
+func TestHundredThousandFiles(t *testing.T) {
+	const files = 100_000
+	srv := vsftpd(ftptest.Options{})(t)
+	name := func(i int) string {
+		return filepath.Join(srv.path, fmt.Sprintf("cdr_10001_20260115000000_20260115010000_%014d.csv", i))
+	}
+	for i := range files {
+		write(t, name(i), nil)
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	begin := time.Now()
+	l, err := parse(t, srv.url).List(t.Context())
+	took := time.Since(begin)
+	runtime.ReadMemStats(&after)
+	if err != nil || len(l.Files) != files || l.Asked != 0 || len(l.Unread) != 0 {
+		t.Fatalf("%d files, %d asked, %d unread, %v", len(l.Files), l.Asked, len(l.Unread), err)
+	}
+	grown := int64(after.HeapSys) - int64(before.HeapSys)
+	t.Logf("%d files in %s, heap grown by %d MiB", files, took.Round(time.Millisecond), grown>>20)
+	if took > 60*time.Second || grown > 160<<20 {
+		t.Errorf("%d files took %s and %d MiB", files, took, grown>>20)
 	}
 }
 

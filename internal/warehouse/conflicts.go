@@ -96,3 +96,15 @@ func (db *DB) InsertConflicts(ctx context.Context, account, token string, confli
 	}
 	return nil
 }
+
+// ConflictsNoted counts the records of b's file that came in another version as
+// well, as far as noted.
+func (db *DB) ConflictsNoted(ctx context.Context, b Batch) (int64, error) {
+	var n uint64
+	if err := db.conn.QueryRow(ctx, "SELECT uniqExact(id) FROM simline.cdr_conflicts WHERE account = ? AND "+
+		"(kept_file = ? AND kept_generated_at = fromUnixTimestamp64Milli(?) OR lost_file = ? AND lost_generated_at = fromUnixTimestamp64Milli(?))",
+		b.Account, b.File, b.Version, b.File, b.Version).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count conflicts of %s: %w", b.File, err)
+	}
+	return int64(n), nil
+}

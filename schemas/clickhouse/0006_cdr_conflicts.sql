@@ -1,5 +1,6 @@
 -- Both versions of a record that came with different content. Which one counts
--- is decided by generation; that there were two is for a person to see.
+-- is decided by generation; that there were two is for a person to see. Few, and
+-- evidence in a dispute: one partition, no TTL, the default codec.
 -- +goose NO TRANSACTION
 -- +goose Up
 CREATE TABLE IF NOT EXISTS simline.cdr_conflicts

@@ -2,7 +2,9 @@
 -- again (that is what makes the overlap cheap), but that a later generation
 -- stands behind them must not be forgotten: a file in between, arriving late
 -- with other content for the same id, loses against it. Ids are packed (sorted,
--- differences as varints): about a byte each.
+-- differences as varints): about a byte each. ZSTD: they are
+-- read only when a record comes in two versions. A partition is a month of generations, part of the key. After a year no file from before is
+-- expected; without this table it would win against what confirmed its rival.
 -- +goose NO TRANSACTION
 -- +goose Up
 CREATE TABLE IF NOT EXISTS simline.cdr_confirmed

@@ -1,7 +1,8 @@
 -- For each account and day: do the daily marts read the records themselves
 -- (open) or their sealed sums in simline.usage_rollup? A load opens the days
 -- that it touches before it writes a row; a day is sealed when it has been quiet
--- for a while. The last word per day counts.
+-- for a while. The last word per day counts. A row per account and day: one
+-- partition, no TTL.
 -- +goose NO TRANSACTION
 -- +goose Up
 CREATE TABLE IF NOT EXISTS simline.usage_days

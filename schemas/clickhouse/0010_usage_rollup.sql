@@ -2,8 +2,10 @@
 -- day is sealed. Only rows whose version is that of their day in usage_days
 -- count, so sealing again needs no deletes and a half-written seal counts for
 -- nothing. Ordered by card first: one card's year is twelve short reads, while a
--- day's top cards scan one month of a narrow table. Superseded versions go when
--- parts merge.
+-- day's top cards scan one month of a narrow table. The partition, a month, is a
+-- function of the key. Superseded versions go when parts merge. No TTL: like the
+-- records, sums go when a person says so. LZ4, the default, as for the records.
+-- What dashboards read of it, and how fast: docs/dashboards.md.
 -- Cluster: sharded by cityHash64(iccid).
 -- +goose NO TRANSACTION
 -- +goose Up

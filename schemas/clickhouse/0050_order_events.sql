@@ -12,6 +12,9 @@
 -- only when its row survives a power cut. The deduplication window makes the
 -- repeat of an insert whose answer was lost a no-op; replacement by (epoch,
 -- sequence) stands beneath it. Read FINAL, or the marts.
+--
+-- On a cluster a batch lies on one shard, as it lies within one partition.
+-- Cluster: sharded by cityHash64(epoch, intDiv(sequence, 10000000)).
 -- +goose NO TRANSACTION
 -- +goose Up
 CREATE TABLE IF NOT EXISTS simline.order_events

@@ -1,6 +1,7 @@
 -- Every verified notification, one row per message of the stream WEBHOOKS. One
 -- that speaks of many orders stays one row; its arrays are parallel. Key, order,
 -- partition and settings as in 0050.
+-- Cluster: sharded by cityHash64(epoch, intDiv(sequence, 10000000)).
 -- +goose NO TRANSACTION
 -- +goose Up
 CREATE TABLE IF NOT EXISTS simline.webhooks

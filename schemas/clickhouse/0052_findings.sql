@@ -1,6 +1,7 @@
 -- Every word that reconciliation said about a difference, one row per message of
 -- the stream FINDINGS. A finding speaks again when it changes; its last word
 -- counts: mart.findings_open. Key, order, partition and settings as in 0050.
+-- Cluster: sharded by cityHash64(epoch, intDiv(sequence, 10000000)).
 -- +goose NO TRANSACTION
 -- +goose Up
 CREATE TABLE IF NOT EXISTS simline.findings

@@ -1,5 +1,6 @@
 -- Every file reported loaded and every gap reported, one row per message of the
 -- stream CDR_EVENTS. Key, order, partition and settings as in 0050.
+-- Cluster: sharded by cityHash64(epoch, intDiv(sequence, 10000000)).
 -- +goose NO TRANSACTION
 -- +goose Up
 CREATE TABLE IF NOT EXISTS simline.cdr_events

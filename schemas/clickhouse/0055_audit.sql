@@ -1,6 +1,7 @@
 -- What people did with simctl or on the page, one row per message of the stream
 -- AUDIT. It says what was asked for; what came of it stands in the other tables.
 -- Key, order, partition and settings as in 0050.
+-- Cluster: sharded by cityHash64(epoch, intDiv(sequence, 10000000)).
 -- +goose NO TRANSACTION
 -- +goose Up
 CREATE TABLE IF NOT EXISTS simline.audit
