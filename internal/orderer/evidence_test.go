@@ -77,6 +77,29 @@ func TestNotificationSettlesAnOrderInDoubt(t *testing.T) {
 	w.settled()
 }
 
+// A cloud eSIM cannot be looked up by our id: the notification alone brings the
+// supplier's, whether the order is still in doubt or held by then.
+func TestNotificationSettlesACloudESIM(t *testing.T) {
+	w := newWorld(t)
+	wait := w.events()
+	w.run()
+	r := products[2].request("cloud")
+	w.eiotclub.Faults().MustAdd(fault.Rule{Kind: fault.LostReply, Order: r.OrderID, Path: "cloudesim/purchase"})
+	w.publish(r)
+	wait("cloud", order.Unknown, order.Held)
+	o, ok := w.eiotclub.Order("cloud")
+	if !ok {
+		t.Fatal("not bought")
+	}
+	row := fmt.Sprintf(`[{"eid":%q,"eshopOrderId":"%d","packageCode":%q,"outTradeNo":"cloud","state":"1","salesChannel":"API"}]`, o.EID, o.OrderID, o.Code)
+	w.notification(eiotclub.EventCloudSubPkgList, fmt.Sprintf(`{"id":"c1","timestamp":1556595508,"nonce":24523,"sign":"X","event":"CloudESimSubPkgList","data":%q}`, row))
+	got := wait("cloud", order.Fulfilled)
+	if got.Evidence != order.EvidenceNotification || got.SupplierOrderID != fmt.Sprint(o.OrderID) || w.bought(r) != 1 {
+		t.Errorf("%s by %s as %s, bought %d times", got.State, got.Evidence, got.SupplierOrderID, w.bought(r))
+	}
+	w.settled()
+}
+
 func TestRefundNotificationAndContradictions(t *testing.T) {
 	w := newWorld(t)
 	wait := w.events()
