@@ -245,6 +245,17 @@ func (w *Worker) take(ctx context.Context, ev wire.Evidence) bus.Verdict {
 
 // sendAgain is a person's word that an order was not placed and is to be bought.
 func (w *Worker) sendAgain(ctx context.Context, a *account, cur ledger.Entry, ev wire.Evidence) bus.Verdict {
+	if actedOn(cur.Record, ev) {
+		// It comes again, after whoever took it died: what it asked for was begun.
+		next, err := w.advance(ctx, a, cur)
+		if err == nil {
+			err = w.afterMove(ctx, next)
+		}
+		if err != nil {
+			return w.hindered("evidence", err)
+		}
+		return bus.Done()
+	}
 	if cur.State != order.Held {
 		return bus.Dead(wire.ReasonConflict, fmt.Errorf("order %s is %s: only a held order is sent again by a person", cur.OrderID, cur.State)).About(cur.OrderID)
 	}
@@ -261,6 +272,11 @@ func (w *Worker) sendAgain(ctx context.Context, a *account, cur ledger.Entry, ev
 		return w.hindered("evidence", err)
 	}
 	return bus.Done()
+}
+
+// actedOn says whether an order that a person wants sent again was, or waits to be.
+func actedOn(cur order.Record, ev wire.Evidence) bool {
+	return cur.LastSentAt != nil && cur.LastSentAt.After(ev.ObservedAt) || cur.State == order.Waiting && cur.At.After(ev.ObservedAt)
 }
 
 // afterMove brings the index in line with an order that was moved outside of the

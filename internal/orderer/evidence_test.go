@@ -202,11 +202,15 @@ func TestAPersonSettlesWhatNobodyElseCan(t *testing.T) {
 			t.Errorf("held as %s, bought %d times", got.Certainty, w.bought(r))
 		}
 		ev := person("h3", order.CertainNotPlaced)
-		ev.Supplier, ev.SendAgain = order.ESIMFly, true
+		ev.Supplier, ev.Account, ev.SendAgain, ev.ObservedAt = order.ESIMFly, order.DefaultAccount, true, time.Now().UTC()
 		w.evidence(ev)
 		got := wait("h3", order.Fulfilled)
 		if got.SupplierOrderID == "" || got.Round != 1 || w.bought(r) != 1 {
 			t.Errorf("bought again as %+v", got)
+		}
+		// The same word once more, as after a death before its acknowledgement.
+		if v := w.worker.take(t.Context(), ev); !v.IsDone() || w.bought(r) != 1 {
+			t.Errorf("said again: %+v, bought %d times", v, w.bought(r))
 		}
 	})
 	t.Run("settled already", func(t *testing.T) {
