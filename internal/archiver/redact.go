@@ -31,6 +31,9 @@ func mayHoldSecret(s string) bool {
 			return false
 		}
 		i += next
+		if i < 2 || s[i-1] >= '0' && s[i-1] <= '9' || s[i-1] == '"' && s[i-2] != '\\' && s[i-2] != '_' && !secretEnds[s[i-2]|0x20] {
+			continue // a time, or a name that ends like none of them: most of what there is
+		}
 		if word := strings.TrimRight(wordBefore(s[:i]), "_"); len(word) >= 3 && secretEnds[word[len(word)-1]|0x20] && (isSecret([]byte(word)) || strings.EqualFold(word[len(word)-3:], "lpa")) {
 			return true
 		}
