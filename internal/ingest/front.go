@@ -21,6 +21,7 @@ type front struct {
 	w     *Worker
 	conns *connLimit
 
+	accepted chan struct{} // closed once no more connections come
 	serving  sync.WaitGroup
 	draining atomic.Bool
 	rest     chan net.Conn // to net/http
@@ -41,11 +42,12 @@ const (
 var frontBuffers = sync.Pool{New: func() any { return new([frontBuffer]byte) }}
 
 func newFront(w *Worker, conns *connLimit) *front {
-	return &front{w: w, conns: conns, rest: make(chan net.Conn), closed: make(chan struct{})}
+	return &front{w: w, conns: conns, accepted: make(chan struct{}), rest: make(chan net.Conn), closed: make(chan struct{})}
 }
 
 // run accepts connections until its listener is closed.
 func (f *front) run() {
+	defer close(f.accepted)
 	for pause := time.Duration(0); ; {
 		c, err := f.conns.accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -74,10 +76,11 @@ func (f *front) run() {
 	}
 }
 
-// drain closes connections on which nothing comes, lets requests in hand be
-// answered, and waits for that, at most until ctx ends.
+// drain, once the listener is closed, closes connections on which nothing comes,
+// lets requests in hand be answered, and waits for that, at most until ctx ends.
 func (f *front) drain(ctx context.Context) error {
 	f.draining.Store(true)
+	<-f.accepted
 	f.conns.closeIdle()
 	done := make(chan struct{})
 	go func() { f.serving.Wait(); close(done) }()
@@ -220,9 +223,11 @@ func (l *lane) request() (req request, size int, shape shape, ok bool) {
 			return req, size, shape, true
 		}
 		if err != nil {
+			why := errCutShort
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				l.refuse(errSlow)
+				why = errSlow
 			}
+			l.refuse(why)
 			return req, 0, shape, false
 		}
 	}
