@@ -145,16 +145,12 @@ func (l *Ledger) append(ctx context.Context, prev Entry, next order.Record, trac
 }
 
 func (l *Ledger) encode(r order.Record, trace string) ([]byte, error) {
-	data, err := r.AppendJSON(make([]byte, 0, 1024))
-	if err != nil {
-		return nil, err
-	}
-	env, err := wire.NewEnvelope(wire.TypeOrder(string(r.State)), l.source, r.OrderID, r.Writer, r.At, json.RawMessage(data))
+	env, err := wire.NewEnvelope(wire.TypeOrder(string(r.State)), l.source, r.OrderID, r.Writer, r.At, json.RawMessage(nil))
 	if err != nil {
 		return nil, err
 	}
 	env.TraceParent = trace
-	return env.Marshal()
+	return env.Append(make([]byte, 0, 1536+len(r.Request.Metadata)), r.AppendJSON)
 }
 
 func (l *Ledger) fromLeader(ctx context.Context, orderID string) (Entry, bool, error) {

@@ -42,10 +42,10 @@ type entering struct {
 	done chan error // of capacity 1
 }
 
-// Enter guards an order that is not in the index: a new one. It returns once the
-// page that it is on is durable; after an error it may be on a page or not. It comes
-// before the ack of the order's queue message.
-func (l *Ledger) Enter(ctx context.Context, o Open) error {
+// Enter begins to guard an order that is not in the index, a new one, and returns
+// what waits until the page that it is on is durable; after an error it may be on a
+// page or not. That comes before the ack of the order's queue message.
+func (l *Ledger) Enter(ctx context.Context, o Open) (wait func() error) {
 	e := &entering{o: o, done: make(chan error, 1)}
 	p := &l.pages
 	p.mu.Lock()
@@ -55,11 +55,13 @@ func (l *Ledger) Enter(ctx context.Context, o Open) error {
 		go l.writePages()
 	}
 	p.mu.Unlock()
-	select {
-	case err := <-e.done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("open order %s: %w", o.OrderID, ctx.Err())
+	return func() error {
+		select {
+		case err := <-e.done:
+			return err
+		case <-ctx.Done():
+			return fmt.Errorf("open order %s: %w", e.o.OrderID, ctx.Err())
+		}
 	}
 }
 

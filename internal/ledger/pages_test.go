@@ -19,7 +19,7 @@ func enter(t *testing.T, l *ledger.Ledger, n int) {
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			if err := l.Enter(t.Context(), ledger.Open{OrderID: fmt.Sprint("o", i), Supplier: order.EIOTCLUB, State: order.Placed}); err != nil {
+			if err := l.Enter(t.Context(), ledger.Open{OrderID: fmt.Sprint("o", i), Supplier: order.EIOTCLUB, State: order.Placed})(); err != nil {
 				t.Error(err)
 			}
 		})
@@ -115,7 +115,7 @@ func TestAPageOfAnotherLife(t *testing.T) {
 	}
 	enter(t, dead, 3)
 	dead.Close()
-	if err := dead.Enter(t.Context(), ledger.Open{OrderID: "late"}); err == nil {
+	if err := dead.Enter(t.Context(), ledger.Open{OrderID: "late"})(); err == nil {
 		t.Error("a closed ledger guards")
 	}
 	n := 0

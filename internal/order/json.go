@@ -126,7 +126,7 @@ func (w *jsonWriter) name(name string) {
 
 func (w *jsonWriter) text(name, s string) {
 	w.name(name)
-	w.b = appendText(w.b, s)
+	w.b = AppendText(w.b, s)
 	w.b = append(w.b, ',')
 }
 
@@ -186,8 +186,8 @@ func (w *jsonWriter) value(name string, v any) {
 	w.b = append(append(w.b, raw...), ',')
 }
 
-// appendText appends s quoted. What encoding/json would escape is left to it.
-func appendText(b []byte, s string) []byte {
+// AppendText appends s quoted, as encoding/json does. What encoding/json would escape is left to it.
+func AppendText(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
 			quoted, err := json.Marshal(s)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -75,18 +74,31 @@ const DefaultAccount = "default"
 // MaxMetadata bounds Request.Metadata, in bytes.
 const MaxMetadata = 16 << 10
 
-var (
-	idPattern      = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
-	accountPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-	iccidPattern   = regexp.MustCompile(`^[0-9]{18,22}$`)
-	eidPattern     = regexp.MustCompile(`^[0-9]{32}$`)
-)
-
 // ValidID says whether id can be an order id.
-func ValidID(id string) bool { return idPattern.MatchString(id) }
+func ValidID(id string) bool { return isToken(id, 32) }
 
 // ValidAccount says whether name can be an account's name in a subject or URL.
-func ValidAccount(name string) bool { return accountPattern.MatchString(name) }
+func ValidAccount(name string) bool { return isToken(name, 64) }
+
+// isToken: 1 to most of A-Z, a-z, 0-9, _ and -.
+func isToken(s string, most int) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= most
+}
+
+// isDigits: least to most of 0-9.
+func isDigits(s string, least, most int) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return len(s) >= least && len(s) <= most
+}
 
 // wants lists the fields that each product must have; it must not have another's.
 var wants = map[string][]string{
@@ -135,10 +147,10 @@ func (r *Request) Validate() error {
 			none(f.name, f.value)
 		}
 	}
-	if r.ICCID != "" && !iccidPattern.MatchString(r.ICCID) {
+	if r.ICCID != "" && !isDigits(r.ICCID, 18, 22) {
 		bad("iccid is not 18 to 22 digits")
 	}
-	if r.EID != "" && !eidPattern.MatchString(r.EID) {
+	if r.EID != "" && !isDigits(r.EID, 32, 32) {
 		bad("eid is not 32 digits")
 	}
 	if r.Supplier == ESIMFly {

@@ -48,10 +48,10 @@ type cardEntry struct {
 
 // cardWish is one that waits for a card.
 type cardWish struct {
-	entry cardEntry
-	over  cardEntry // this one does not hinder it
-	done  chan cardAnswer
-	given bool // up: nobody waits any more
+	entry     cardEntry
+	over      cardEntry // this one does not hinder it
+	done      chan cardAnswer
+	withdrawn bool // nobody waits any more
 }
 
 // cardAnswer: the zero answer is the card.
@@ -60,10 +60,9 @@ type cardAnswer struct {
 	err    error
 }
 
-// take puts a card on the list for an order, until drop or for ttl. It returns the
-// entry that is in the way, unless that is over, or the zero entry: it is ours.
-// After an error the card is not ours.
-func (l *cardList) take(ctx context.Context, card, orderID string, ttl time.Duration, over cardEntry) (cardEntry, error) {
+// wish asks for a card for an order, until drop or for ttl. The entry that is in its
+// way hinders it, unless it is over.
+func (l *cardList) wish(card, orderID string, ttl time.Duration, over cardEntry) *cardWish {
 	w := &cardWish{over: over, done: make(chan cardAnswer, 1),
 		entry: cardEntry{Card: card, Order: orderID, Writer: l.writer, Until: l.now().Add(ttl).UnixNano()}}
 	l.mu.Lock()
@@ -73,16 +72,27 @@ func (l *cardList) take(ctx context.Context, card, orderID string, ttl time.Dura
 		go l.write()
 	}
 	l.mu.Unlock()
+	return w
+}
+
+// answerTo waits for what becomes of a wish: the entry that is in the way, or the
+// zero entry, which is the card. After an error the card is not ours.
+func (l *cardList) answerTo(ctx context.Context, w *cardWish) (cardEntry, error) {
 	select {
 	case a := <-w.done:
 		return a.holder, a.err
 	case <-ctx.Done():
-		l.mu.Lock()
-		w.given = true
-		delete(l.ours, card)
-		l.mu.Unlock()
+		l.giveUp(w)
 		return cardEntry{}, ctx.Err()
 	}
+}
+
+// giveUp withdraws a wish, whatever becomes of it.
+func (l *cardList) giveUp(w *cardWish) {
+	l.mu.Lock()
+	w.withdrawn = true
+	delete(l.ours, w.entry.Card)
+	l.mu.Unlock()
 }
 
 // drop lets a card go. The list on the server follows with the next write.
@@ -156,7 +166,7 @@ func (l *cardList) serve(wishes []*cardWish) {
 		l.seq, l.others = seq, others
 		l.mu.Lock()
 		for _, w := range wishes {
-			if !w.given {
+			if !w.withdrawn {
 				l.ours[w.entry.Card] = w.entry
 			}
 		}

@@ -38,9 +38,10 @@ const cardLists = 8
 type locker interface {
 	// hold takes the object within this replica, or says that it is taken.
 	hold(object string) bool
-	// lock takes a held object for an order over all replicas; an order is in flight
-	// for ttl at most. False if another replica's order is in flight for it.
-	lock(ctx context.Context, object, orderID string, ttl time.Duration) (bool, error)
+	// lock begins to take a held object for an order over all replicas, and returns
+	// what waits for the answer: false if another replica's order is in flight for
+	// it. An order is in flight for ttl at most.
+	lock(ctx context.Context, object, orderID string, ttl time.Duration) (wait func() (mine bool, err error))
 	// let gives a held object back.
 	let(object string)
 }
@@ -92,33 +93,37 @@ func (c *cards) listOf(object string) (*cardList, string) {
 	return c.lists[int(sum[31])%cardLists], base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
-func (c *cards) lock(ctx context.Context, object, orderID string, ttl time.Duration) (bool, error) {
+func (c *cards) lock(ctx context.Context, object, orderID string, ttl time.Duration) (wait func() (bool, error)) {
 	if isNew(object) {
-		return true, nil
+		return func() (bool, error) { return true, nil }
 	}
 	list, card := c.listOf(object)
-	var over cardEntry
-	for range 3 {
-		holder, err := list.take(ctx, card, orderID, 2*ttl, over)
-		if err != nil {
-			return false, fmt.Errorf("card lock: %w", err)
-		}
-		if holder == (cardEntry{}) {
-			return true, nil
-		}
-		if holder.Order != orderID {
-			e, known, err := c.ledger.Get(ctx, holder.Order)
+	wish := list.wish(card, orderID, 2*ttl, cardEntry{})
+	return func() (bool, error) {
+		for tries := 1; ; tries++ {
+			holder, err := list.answerTo(ctx, wish)
 			if err != nil {
 				return false, fmt.Errorf("card lock: %w", err)
 			}
-			// A holder without an event is about to write its intent.
-			if !known || e.State == order.Intent {
+			if holder == (cardEntry{}) {
+				return true, nil
+			}
+			if holder.Order != orderID {
+				e, known, err := c.ledger.Get(ctx, holder.Order)
+				if err != nil {
+					return false, fmt.Errorf("card lock: %w", err)
+				}
+				// A holder without an event is about to write its intent.
+				if !known || e.State == order.Intent {
+					return false, nil
+				}
+			}
+			if tries == 3 {
 				return false, nil
 			}
+			wish = list.wish(card, orderID, 2*ttl, holder)
 		}
-		over = holder
 	}
-	return false, nil
 }
 
 // errCardLists: the list was changed by others each time that we would write it.

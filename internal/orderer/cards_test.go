@@ -60,7 +60,7 @@ func TestACardIsNeverInTwoHands(t *testing.T) {
 						continue
 					}
 					book.m.Store(id, order.Intent) // beside the lock, as send does
-					mine, err := c.lock(t.Context(), object, id, time.Minute)
+					mine, err := c.lock(t.Context(), object, id, time.Minute)()
 					if err != nil {
 						t.Error(err)
 					}
@@ -101,7 +101,7 @@ func TestACardOfADeadReplica(t *testing.T) {
 		if !c.hold(object) {
 			t.Fatalf("%s is held within the replica", object)
 		}
-		mine, err := c.lock(t.Context(), object, id, time.Minute)
+		mine, err := c.lock(t.Context(), object, id, time.Minute)()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -156,13 +156,6 @@ func (r *run) newLife() *life {
 	l := &life{Worker: w}
 	m := &mortal{run: r, life: l}
 	w.ledger, w.cards = m, m
-	w.both = func(f, g func()) {
-		if r.rng.IntN(2) == 0 {
-			f, g = g, f
-		}
-		f()
-		g()
-	}
 	a := Account{Supplier: r.req.Supplier, Name: order.DefaultAccount, Client: m}
 	acct := newAccount(a, labTiming, r.metrics, w.newBudget(a), w.clock)
 	acct.budget.key += "." + r.req.OrderID // a run that shares nothing repeats identically
@@ -313,17 +306,30 @@ func (m *mortal) Guard(ctx context.Context, o ledger.Open) error {
 
 // Enter is Guard on a page. What lies on a page is remembered here, since the lab
 // finds its order's entry without a walk through the index.
-func (m *mortal) Enter(ctx context.Context, o ledger.Open) error {
-	return m.op("guard", func() error {
-		if m.run.bug != nil && m.run.bug.noGuard {
-			return nil
-		}
-		err := m.run.ledger.Enter(ctx, o)
-		if err == nil {
-			m.run.paged = &o
-		}
-		return err
-	})
+func (m *mortal) Enter(ctx context.Context, o ledger.Open) func() error {
+	var err error
+	return m.sometime(func() {
+		err = m.op("guard", func() error {
+			if m.run.bug != nil && m.run.bug.noGuard {
+				return nil
+			}
+			err := m.run.ledger.Enter(ctx, o)()
+			if err == nil {
+				m.run.paged = &o
+			}
+			return err
+		})
+	}, &err)
+}
+
+// sometime does what is begun now and waited for later: at the one moment or the
+// other.
+func (m *mortal) sometime(do func(), err *error) func() error {
+	if m.run.rng.IntN(2) == 0 {
+		do()
+		return func() error { return *err }
+	}
+	return func() error { do(); return *err }
 }
 
 // Claim of what lies on a page expects that the order has no entry of its own, as
@@ -351,12 +357,19 @@ func (m *mortal) All(ctx context.Context) iter.Seq2[ledger.Open, error] { return
 
 func (m *mortal) hold(string) bool { return true }
 func (m *mortal) let(string)       {}
-func (m *mortal) lock(context.Context, string, string, time.Duration) (mine bool, err error) {
-	err = m.op("card lock", func() error {
-		mine = m.run.rng.IntN(20) > 0 // now and then another replica has the card
-		return nil
-	})
-	return mine, err
+func (m *mortal) lock(_ context.Context, object, _ string, _ time.Duration) func() (bool, error) {
+	if isNew(object) {
+		return func() (bool, error) { return true, nil }
+	}
+	var mine bool
+	var err error
+	wait := m.sometime(func() {
+		err = m.op("card lock", func() error {
+			mine = m.run.rng.IntN(20) > 0 // now and then another replica has the card
+			return nil
+		})
+	}, &err)
+	return func() (bool, error) { err := wait(); return mine, err }
 }
 
 func (m *mortal) Rules(product string) (supplier.Rules, bool) {

@@ -77,7 +77,7 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit 
 		return stand{Entry: cur}, errCardBusy
 	}
 	defer w.cards.let(object)
-	intent, mine, err := w.intend(ctx, a, cur, permit)
+	intent, mine, err := w.intend(ctx, a, cur, permit, object)
 	// If we die here: the intent stands and nothing was sent. Whoever takes the
 	// order up cannot know that, and looks first.
 	if err != nil {
@@ -107,15 +107,11 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit 
 
 // intend makes the intent durable and takes the card over all replicas, both at
 // once. If the card is not ours then, the intent stands, and no call follows it.
-func (w *Worker) intend(ctx context.Context, a *account, cur ledger.Entry, permit supplier.Permit) (intent ledger.Entry, mine bool, err error) {
-	object := cur.Request.Object()
+func (w *Worker) intend(ctx context.Context, a *account, cur ledger.Entry, permit supplier.Permit, object string) (intent ledger.Entry, mine bool, err error) {
 	r := w.decide.intend(w.judge(a, &cur.Record), cur.Record, permit, a.Client.RequestID(cur.OrderID, cur.Round), a.seenBalance())
-	if isNew(object) {
-		intent, err = w.append(ctx, cur, r)
-		return intent, true, err
-	}
-	var lockErr error
-	w.both(func() { intent, err = w.append(ctx, cur, r) }, func() { mine, lockErr = w.cards.lock(ctx, object, cur.OrderID, w.cfg.stale()) })
+	locked := w.cards.lock(ctx, object, cur.OrderID, w.cfg.stale())
+	intent, err = w.append(ctx, cur, r)
+	mine, lockErr := locked()
 	if lockErr != nil {
 		w.failed("card lock", lockErr) // not taken: the same as taken by another
 	}
@@ -152,7 +148,7 @@ func (w *Worker) outcome(ctx context.Context, a *account, intent ledger.Entry, r
 }
 
 // record writes an order's next event and, if it is not settled by that, its entry
-// in the index, both at once: neither needs the other to be there first.
+// in the index: neither needs the other to be there first.
 func (w *Worker) record(ctx context.Context, a *account, cur ledger.Entry, r order.Record) (stand, error) {
 	if r.State == order.Held {
 		w.describe(ctx, a, &r)
@@ -162,9 +158,9 @@ func (w *Worker) record(ctx context.Context, a *account, cur ledger.Entry, r ord
 		next, err := w.append(ctx, cur, r)
 		return stand{Entry: next}, err
 	}
-	var next ledger.Entry
-	var err, guardErr error
-	w.both(func() { next, err = w.append(ctx, cur, r) }, func() { guardErr = w.enter(ctx, cur, openEntry(r, due)) })
+	entered := w.enter(ctx, cur, openEntry(r, due))
+	next, err := w.append(ctx, cur, r)
+	guardErr := entered()
 	next.New = false
 	// If we die here, between the two or after them: an event without an entry has
 	// its message still, which comes again; an entry without an event is found to be
@@ -172,38 +168,12 @@ func (w *Worker) record(ctx context.Context, a *account, cur ledger.Entry, r ord
 	return stand{Entry: next, due: due, guarded: guardErr == nil}, err
 }
 
-// enter writes an order's entry in the index. A new order shares a page with others;
-// one that may have been there before has an entry of its own.
-func (w *Worker) enter(ctx context.Context, cur ledger.Entry, o ledger.Open) error {
+// enter sends an order's entry into the index on its way, and returns what waits
+// until it is there. A new order shares a page with others; one that may have been
+// there before has an entry of its own, whose turn is after the event.
+func (w *Worker) enter(ctx context.Context, cur ledger.Entry, o ledger.Open) (wait func() error) {
 	if cur.New {
 		return w.ledger.Enter(ctx, o)
 	}
-	return w.ledger.Guard(ctx, o)
-}
-
-// atOnce runs two functions side by side. The goroutine of the second is kept for
-// the next call: what it encodes grows its stack only once.
-func atOnce(f, g func()) {
-	done := make(chan struct{})
-	job := func() {
-		defer close(done)
-		g()
-	}
-	select {
-	case jobs <- job:
-	default:
-		go work(job)
-	}
-	f()
-	<-done
-}
-
-// jobs are taken by goroutines that have ended one; there are as many as were ever
-// needed at once.
-var jobs = make(chan func())
-
-func work(job func()) {
-	for ; ; job = <-jobs {
-		job()
-	}
+	return func() error { return w.ledger.Guard(ctx, o) }
 }

@@ -26,7 +26,7 @@ type Ledger interface {
 	Get(ctx context.Context, orderID string) (ledger.Entry, bool, error)
 	Raw(ctx context.Context, orderID string) ([]byte, bool, error)
 	Append(ctx context.Context, prev ledger.Entry, next order.Record) (ledger.Entry, error)
-	Enter(ctx context.Context, o ledger.Open) error
+	Enter(ctx context.Context, o ledger.Open) (wait func() error)
 	Guard(ctx context.Context, o ledger.Open) error
 	Claim(ctx context.Context, o ledger.Open, due time.Time) error
 	Unguard(ctx context.Context, orderID string) error
@@ -60,7 +60,6 @@ type Worker struct {
 	work     context.Context
 	now      func() time.Time
 	random   func() float64
-	both     func(f, g func()) // runs two functions, side by side
 	decide   decisions
 	spendMu  sync.Mutex
 	swept    sync.Map // order ids that this replica's sweep is at
@@ -93,7 +92,7 @@ func New(cfg Config, d Deps) (*Worker, error) {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
 	w := &Worker{cfg: cfg, bus: d.Bus, ledger: d.Ledger, accounts: map[accountKey]*account{}, log: d.Log, m: d.Metrics, trace: d.Trace,
-		switches: &switches{log: d.Log, m: d.Metrics}, work: d.Work, now: time.Now, random: rand.Float64, both: atOnce, decide: sound}
+		switches: &switches{log: d.Log, m: d.Metrics}, work: d.Work, now: time.Now, random: rand.Float64, decide: sound}
 	locks, err := newCards(d.Bus, d.Ledger, w.clock)
 	if err != nil {
 		return nil, err

@@ -1,13 +1,17 @@
 package wire
 
 import (
-	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"regexp"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/simline/simline/internal/order"
 )
 
 // CloudEvents types of what simline publishes and accepts.
@@ -67,19 +71,41 @@ func NewEnvelope(typ, source, subject, id string, at time.Time, data any) (Envel
 // Marshal writes the envelope; Data is copied byte for byte, not compacted, so
 // that a signature over it can be checked again.
 func (e Envelope) Marshal() ([]byte, error) {
-	data := e.Data
-	e.Data = nil
-	head, err := json.Marshal(e)
+	return e.Append(make([]byte, 0, 384+len(e.Data)), func(b []byte) ([]byte, error) {
+		if len(e.Data) == 0 {
+			return append(b, "null"...), nil
+		}
+		return append(b, e.Data...), nil
+	})
+}
+
+// Append appends the envelope, as encoding/json writes one, around the data that
+// data appends.
+func (e Envelope) Append(b []byte, data func([]byte) ([]byte, error)) ([]byte, error) {
+	if y := e.Time.Year(); y < 0 || y >= 10000 {
+		return nil, fmt.Errorf("encode envelope of %s: year %d has no four digits", e.Type, y)
+	}
+	text := func(name, value string) { b = order.AppendText(append(b, name...), value) }
+	text(`{"specversion":`, e.SpecVersion)
+	text(`,"id":`, e.ID)
+	text(`,"source":`, e.Source)
+	text(`,"type":`, e.Type)
+	if e.Subject != "" {
+		text(`,"subject":`, e.Subject)
+	}
+	b = e.Time.AppendFormat(append(b, `,"time":"`...), time.RFC3339Nano)
+	b = append(b, '"')
+	if e.DataContentType != "" {
+		text(`,"datacontenttype":`, e.DataContentType)
+	}
+	if e.TraceParent != "" {
+		text(`,"traceparent":`, e.TraceParent)
+	}
+	b, err := data(append(b, `,"data":`...))
 	if err != nil {
-		return nil, fmt.Errorf("encode envelope of %s: %w", e.Type, err)
+		return nil, fmt.Errorf("encode data of %s: %w", e.Type, err)
 	}
-	head = bytes.TrimSuffix(head, []byte(`null}`))
-	if len(data) == 0 {
-		data = []byte("null")
-	}
-	out := make([]byte, 0, len(head)+len(data)+1)
-	out = append(append(out, head...), data...)
-	return append(out, '}'), nil
+	return append(b, '}'), nil
 }
 
 // ParseEnvelope reads a CloudEvents event strictly. Extensions are accepted and
@@ -167,6 +193,12 @@ func (d document) meta() Meta {
 
 // NewTraceParent begins a W3C trace context: version 00, random ids, sampled.
 func NewTraceParent() string {
-	u, v := uuid.New(), uuid.New()
-	return fmt.Sprintf("00-%x-%x-01", u[:], v[:8])
+	var id [24]byte // of the trace and of the span; they need be rare, not secret
+	for i := 0; i < len(id); i += 8 {
+		binary.LittleEndian.PutUint64(id[i:], rand.Uint64()|1) // neither may be all zeros
+	}
+	b := make([]byte, 0, 55)
+	b = hex.AppendEncode(append(b, "00-"...), id[:16])
+	b = hex.AppendEncode(append(b, '-'), id[16:])
+	return string(append(b, "-01"...))
 }

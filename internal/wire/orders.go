@@ -29,15 +29,12 @@ func DecodeRequest(b []byte) (order.Request, Meta, error) {
 	if err != nil {
 		return order.Request{}, d.meta(), err
 	}
-	// The outer fields win over the embedded ones and tell absent from empty.
-	var in struct {
-		order.Request
-		Account      *string `json:"account"`
-		Quantity     *int    `json:"quantity"`
-		DurationDays *int    `json:"duration_days"`
-	}
-	if err := d.decode(&in); err != nil {
-		return in.Request, d.meta(), err
+	var in requestIn
+	if d.odd || !in.quick(d.data) {
+		in = requestIn{}
+		if err := d.decode(&in); err != nil {
+			return in.Request, d.meta(), err
+		}
 	}
 	r := in.Request
 	r.Account = order.DefaultAccount
@@ -83,7 +80,7 @@ func DecodeRequest(b []byte) (order.Request, Meta, error) {
 // canonicalObject checks that raw is an object (or absent, or null) and sorts
 // its names, so that two spellings of one object hash alike.
 func canonicalObject(raw json.RawMessage) (json.RawMessage, error) {
-	if len(raw) == 0 || bytes.Equal(raw, []byte("null")) {
+	if len(raw) == 0 || string(raw) == "null" || string(raw) == "{}" {
 		return nil, nil
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
