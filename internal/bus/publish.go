@@ -151,10 +151,9 @@ func apiError(subject string, e *jetstream.APIError) error {
 
 // NewMsg makes a message with its id for the server's duplicate window.
 func NewMsg(subject, msgID string, data []byte) *nats.Msg {
-	m := nats.NewMsg(subject)
-	m.Data = data
+	m := &nats.Msg{Subject: subject, Header: make(nats.Header, 4), Data: data}
 	if msgID != "" {
-		m.Header.Set(HeaderMsgID, msgID)
+		m.Header[HeaderMsgID] = []string{msgID}
 	}
 	return m
 }
@@ -162,6 +161,7 @@ func NewMsg(subject, msgID string, data []byte) *nats.Msg {
 // Expect makes msg's publish fail with ErrConflict unless the last message on
 // filter has sequence seq (0: there is none).
 func Expect(msg *nats.Msg, filter string, seq uint64) {
-	msg.Header.Set(HeaderExpectSeq, strconv.FormatUint(seq, 10))
-	msg.Header.Set(HeaderExpectOf, filter)
+	values := []string{strconv.FormatUint(seq, 10), filter}
+	msg.Header[HeaderExpectSeq] = values[:1:1]
+	msg.Header[HeaderExpectOf] = values[1:]
 }

@@ -45,8 +45,8 @@ type HTTPConfig struct {
 // follows no redirect and repeats nothing: what a failed call means is the
 // client's to say and the engine's to act on.
 type HTTP struct {
-	cfg    HTTPConfig
-	client *http.Client
+	cfg       HTTPConfig
+	transport *http.Transport // a client around it would follow redirects, and cost more
 }
 
 // NewHTTP makes an HTTP of its own connections, with the defaults filled in.
@@ -63,27 +63,23 @@ func NewHTTP(cfg HTTPConfig) *HTTP {
 	}
 	dialer := &net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 30 * time.Second}
 	transport := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dialer.DialContext,
-		TLSHandshakeTimeout:   cfg.DialTimeout,
-		ResponseHeaderTimeout: cfg.Timeout,
-		IdleConnTimeout:       60 * time.Second,
-		MaxIdleConns:          cfg.MaxConns,
-		MaxIdleConnsPerHost:   cfg.MaxConns,
-		DisableCompression:    true, // MaxBody then bounds what is read as well as what is kept
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         dialer.DialContext,
+		TLSHandshakeTimeout: cfg.DialTimeout,
+		IdleConnTimeout:     60 * time.Second,
+		MaxIdleConns:        cfg.MaxConns,
+		MaxIdleConnsPerHost: cfg.MaxConns,
+		DisableCompression:  true, // MaxBody then bounds what is read as well as what is kept
 		// HTTP/1.1 alone: one call to a connection, so a connection that breaks
 		// leaves one order unknown and not a hundred.
 		Protocols: new(http.Protocols),
 	}
 	transport.Protocols.SetHTTP1(true)
-	return &HTTP{cfg: cfg, client: &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	return &HTTP{cfg: cfg, transport: transport}
 }
 
 // CloseIdle closes the connections that no call is using.
-func (h *HTTP) CloseIdle() { h.client.CloseIdleConnections() }
+func (h *HTTP) CloseIdle() { h.transport.CloseIdleConnections() }
 
 // Now reads the clock that the calls are timed by.
 func (h *HTTP) Now() time.Time { return h.cfg.Now() }
@@ -127,8 +123,11 @@ type Answer struct {
 func (h *HTTP) Do(ctx context.Context, c Call) (Answer, error) {
 	start := h.cfg.Now()
 	ctx, span := trace.Child(ctx, c.Op, trace.Client)
-	ctx, cancel := context.WithTimeout(ctx, h.cfg.Timeout)
-	defer cancel()
+	if end, ok := ctx.Deadline(); !ok || time.Until(end) > h.cfg.Timeout {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, h.cfg.Timeout)
+		defer cancel()
+	}
 
 	// The transport by itself repeats a call only if its old connection was found
 	// closed before a byte was written (a POST is otherwise never replayed), so
@@ -154,7 +153,7 @@ func (h *HTTP) Do(ctx context.Context, c Call) (Answer, error) {
 	for name, values := range c.Header {
 		req.Header[name] = values
 	}
-	resp, err := h.client.Do(req)
+	resp, err := h.transport.RoundTrip(req)
 	if err != nil {
 		return fail(transportCode(ctx, err, sent.Load()), withoutURL(err))
 	}

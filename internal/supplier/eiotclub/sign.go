@@ -49,26 +49,37 @@ func (p params) list(name string, ids []string) params { return p.text(name, str
 
 // signed is the body of a call: the parameters, the four of the system, sorted.
 func (p params) signed(appKey, secret string, now time.Time) []byte {
-	all := append(slices.Clone(p),
+	all := append(append(make(params, 0, len(p)+4), p...),
 		param{name: "appkey", literal: appKey},
 		param{name: "timestamp", literal: strconv.FormatInt(now.Unix(), 10), number: true},
 		param{name: "nonce", literal: strconv.Itoa(10000 + rand.IntN(90000)), number: true}) // D: five digits
 	all = append(all, param{name: "sign", literal: all.signature(secret)})
-	var b bytes.Buffer
-	b.Grow(512)
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
+	b := make([]byte, 0, 512)
 	for i, one := range all {
-		b.WriteByte("{,"[min(i, 1)])
-		b.WriteString(strconv.Quote(one.name) + ":")
+		b = append(b, "{,"[min(i, 1)], '"')
+		b = append(append(b, one.name...), '"', ':') // D's names need no escaping
 		if one.number {
-			b.WriteString(one.literal)
+			b = append(b, one.literal...)
 		} else {
-			enc.Encode(one.literal) // a string into a buffer cannot fail; the newline after it is white space
+			b = appendText(b, one.literal)
 		}
 	}
-	b.WriteByte('}')
-	return b.Bytes()
+	return append(b, '}')
+}
+
+// appendText appends s quoted. What is signed is the raw text, so nothing is escaped
+// that need not be.
+func appendText(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
+			var quoted bytes.Buffer
+			enc := json.NewEncoder(&quoted)
+			enc.SetEscapeHTML(false)
+			_ = enc.Encode(s) // a string into a buffer cannot fail
+			return append(b, bytes.TrimSuffix(quoted.Bytes(), []byte("\n"))...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
 }
 
 // signature is the upper-case SHA-1 of the parameters, sorted by name, as
