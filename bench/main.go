@@ -38,6 +38,7 @@ var long = []suite{{"recon_large", reconLarge}}
 
 var suites = []suite{
 	{"orders", ordersBench},
+	{"orders_open", ordersOpen},
 	{"ingest", ingestBench},
 	{"archiver", archiverBench},
 	{"recon_calls", reconCalls},

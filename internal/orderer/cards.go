@@ -32,7 +32,7 @@ type cards struct {
 // cardLists is how many lists the cards are spread over, by their hash: orders of
 // one list that come together share one write, and replicas that write different
 // lists are not in each other's way.
-const cardLists = 8
+const cardLists = 2
 
 // locker is how place sees cards.
 type locker interface {
