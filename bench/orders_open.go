@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -42,8 +44,8 @@ func ordersOpen(ctx context.Context) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	admin, pid, stop, err := benchProcess(ctx, exec.CommandContext(ctx, bin), "NATS_URL="+s.nats.URL(), "EIOTCLUB_BASE_URL="+shop.URL, "EIOTCLUB_APP_KEY=1",
-		"EIOTCLUB_APP_SECRET=bench", "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=json", "ORDER_SWEEP_INTERVAL=1s", "ORDER_ACK_WAIT=5m")
+	admin, pid, stop, err := startOrderer(ctx, bin, "NATS_URL="+s.nats.URL(), "EIOTCLUB_BASE_URL="+shop.URL, "EIOTCLUB_APP_KEY=1",
+		"EIOTCLUB_APP_SECRET=bench", "LOG_FORMAT=json", "ORDER_SWEEP_INTERVAL=1s", "ORDER_ACK_WAIT=5m")
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +74,28 @@ func ordersOpen(ctx context.Context) ([]Result, error) {
 		{Name: "orders_open_walk", Value: walk * 1000, Unit: "ms", Against: n + " open orders, none due: one walk of a supplier"},
 		{Name: "orders_open_due", Value: openOrderCount / took, Unit: "orders/s", Against: fmt.Sprintf("%s open orders, all due at once: looked at and settled in %.1f s", n, took)},
 		{Name: "orders_open_memory", Value: peakRSS(pid), Unit: "MiB", Against: fmt.Sprintf("peak of the process (%.0f MiB while none was due)", idle)},
+	}, nil
+}
+
+// startOrderer starts the binary with its admin page at a free port.
+func startOrderer(ctx context.Context, bin string, env ...string) (admin string, pid int, stop func(), err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", 0, nil, err
+	}
+	admin = l.Addr().String()
+	if err := l.Close(); err != nil {
+		return "", 0, nil, err
+	}
+	cmd := exec.CommandContext(ctx, bin)
+	cmd.Env = append(append(os.Environ(), env...), "ADMIN_ADDR="+admin)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		return "", 0, nil, err
+	}
+	return admin, cmd.Process.Pid, func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
 	}, nil
 }
 
@@ -123,13 +147,11 @@ func (s *orderStage) fillOpen(ctx context.Context, n int) (time.Time, error) {
 func sweepSeconds(ctx context.Context, admin string, pid int, due time.Time) (walk, rss float64, err error) {
 	const walks = 6
 	for {
-		sum, count, err := sweeps(ctx, admin)
+		sum, count, err := sweeps(ctx, admin) // refused until it has started
 		switch {
-		case err != nil:
-			return 0, 0, err
 		case !time.Now().Before(due):
-			return 0, 0, fmt.Errorf("%v walks before the orders were due, want %d", count, walks)
-		case count >= walks:
+			return 0, 0, fmt.Errorf("%v walks before the orders were due, want %d (%w)", count, walks, err)
+		case err == nil && count >= walks:
 			rss = peakRSS(pid)
 			return sum / count, rss, pause(ctx, time.Until(due))
 		}
