@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/ledger"
 )
 
 // cardList is one list of cards in flight, of all replicas: one entry of a bucket,
@@ -43,6 +44,7 @@ type cardEntry struct {
 	Card   string `json:"c"` // hash of it
 	Order  string `json:"o"`
 	Writer string `json:"w"` // the replica
+	After  uint64 `json:"a"` // sequence of the event that the order's intent follows
 	Until  int64  `json:"u"` // unix nanoseconds: out of date from then on
 }
 
@@ -62,9 +64,9 @@ type cardAnswer struct {
 
 // wish asks for a card for an order, until drop or for ttl. The entry that is in its
 // way hinders it, unless it is over.
-func (l *cardList) wish(card, orderID string, ttl time.Duration, over cardEntry) *cardWish {
+func (l *cardList) wish(card string, cur ledger.Entry, ttl time.Duration, over cardEntry) *cardWish {
 	w := &cardWish{over: over, done: make(chan cardAnswer, 1),
-		entry: cardEntry{Card: card, Order: orderID, Writer: l.writer, Until: l.now().Add(ttl).UnixNano()}}
+		entry: cardEntry{Card: card, Order: cur.OrderID, Writer: l.writer, After: cur.Seq, Until: l.now().Add(ttl).UnixNano()}}
 	l.mu.Lock()
 	l.wishes = append(l.wishes, w)
 	if !l.writing {

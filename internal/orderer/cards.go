@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
 )
 
@@ -38,10 +39,10 @@ const cardLists = 2
 type locker interface {
 	// hold takes the object within this replica, or says that it is taken.
 	hold(object string) bool
-	// lock begins to take a held object for an order over all replicas, and returns
-	// what waits for the answer: false if another replica's order is in flight for
-	// it. An order is in flight for ttl at most.
-	lock(ctx context.Context, object, orderID string, ttl time.Duration) (wait func() (mine bool, err error))
+	// lock begins to take a held object for the order cur over all replicas, and
+	// returns what waits for the answer: false if another replica's order is in flight
+	// for it. An order is in flight for ttl at most, and its intent follows cur.
+	lock(ctx context.Context, object string, cur ledger.Entry, ttl time.Duration) (wait func() (mine bool, err error))
 	// let gives a held object back.
 	let(object string)
 }
@@ -93,12 +94,12 @@ func (c *cards) listOf(object string) (*cardList, string) {
 	return c.lists[int(sum[31])%cardLists], base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
-func (c *cards) lock(ctx context.Context, object, orderID string, ttl time.Duration) (wait func() (bool, error)) {
+func (c *cards) lock(ctx context.Context, object string, cur ledger.Entry, ttl time.Duration) (wait func() (bool, error)) {
 	if isNew(object) {
 		return func() (bool, error) { return true, nil }
 	}
 	list, card := c.listOf(object)
-	wish := list.wish(card, orderID, 2*ttl, cardEntry{})
+	wish := list.wish(card, cur, 2*ttl, cardEntry{})
 	return func() (bool, error) {
 		for tries := 1; ; tries++ {
 			holder, err := list.answerTo(ctx, wish)
@@ -108,20 +109,20 @@ func (c *cards) lock(ctx context.Context, object, orderID string, ttl time.Durat
 			if holder == (cardEntry{}) {
 				return true, nil
 			}
-			if holder.Order != orderID {
+			if holder.Order != cur.OrderID {
 				e, known, err := c.ledger.Get(ctx, holder.Order)
 				if err != nil {
 					return false, fmt.Errorf("card lock: %w", err)
 				}
-				// A holder without an event is about to write its intent.
-				if !known || e.State == order.Intent {
+				// A holder of which there is no news is about to write its intent.
+				if !known || e.Seq <= holder.After || e.State == order.Intent {
 					return false, nil
 				}
 			}
 			if tries == 3 {
 				return false, nil
 			}
-			wish = list.wish(card, orderID, 2*ttl, holder)
+			wish = list.wish(card, cur, 2*ttl, holder)
 		}
 	}
 }

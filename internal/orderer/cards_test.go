@@ -16,7 +16,8 @@ import (
 	"github.com/simline/simline/internal/order"
 )
 
-// states is a ledger that knows states only.
+// states is a ledger that knows states only; the first event of each order has
+// sequence 7.
 type states struct {
 	Ledger
 	m sync.Map
@@ -27,7 +28,11 @@ func (s *states) Get(_ context.Context, id string) (ledger.Entry, bool, error) {
 	if !ok {
 		return ledger.Entry{}, false, nil
 	}
-	return ledger.Entry{Record: order.Record{OrderID: id, State: v.(order.State)}}, true, nil
+	return ledger.Entry{Seq: 7, Record: order.Record{OrderID: id, State: v.(order.State)}}, true, nil
+}
+
+func entry(id string, seq uint64) ledger.Entry {
+	return ledger.Entry{Seq: seq, Record: order.Record{OrderID: id}}
 }
 
 func replicaCards(t *testing.T, b *bus.Bus, l Ledger, now func() time.Time) *cards {
@@ -60,7 +65,7 @@ func TestACardIsNeverInTwoHands(t *testing.T) {
 						continue
 					}
 					book.m.Store(id, order.Intent) // beside the lock, as send does
-					mine, err := c.lock(t.Context(), object, id, time.Minute)()
+					mine, err := c.lock(t.Context(), object, entry(id, 0), time.Minute)()
 					if err != nil {
 						t.Error(err)
 					}
@@ -101,7 +106,7 @@ func TestACardOfADeadReplica(t *testing.T) {
 		if !c.hold(object) {
 			t.Fatalf("%s is held within the replica", object)
 		}
-		mine, err := c.lock(t.Context(), object, id, time.Minute)()
+		mine, err := c.lock(t.Context(), object, entry(id, 0), time.Minute)()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,6 +129,15 @@ func TestACardOfADeadReplica(t *testing.T) {
 	book.m.Store("lost-iccid:1", order.Unknown)
 	if !lock(alive, "iccid:1", "next") {
 		t.Error("the card of an order that is not in flight was kept")
+	}
+	// An order that waited, and is about to be sent again: what the ledger has of it
+	// is not news yet.
+	if mine, err := dead.lock(t.Context(), "iccid:3", entry("again", 7), time.Minute)(); !mine || err != nil {
+		t.Fatal(mine, err)
+	}
+	book.m.Store("again", order.Waiting)
+	if lock(alive, "iccid:3", "third") {
+		t.Error("the card of an order that is about to be sent again was given")
 	}
 	if lock(alive, "iccid:2", "other") {
 		t.Error("the card of an order that is about to be sent was given")

@@ -357,7 +357,7 @@ func (m *mortal) All(ctx context.Context) iter.Seq2[ledger.Open, error] { return
 
 func (m *mortal) hold(string) bool { return true }
 func (m *mortal) let(string)       {}
-func (m *mortal) lock(_ context.Context, object, _ string, _ time.Duration) func() (bool, error) {
+func (m *mortal) lock(_ context.Context, object string, _ ledger.Entry, _ time.Duration) func() (bool, error) {
 	if isNew(object) {
 		return func() (bool, error) { return true, nil }
 	}

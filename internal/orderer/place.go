@@ -109,7 +109,7 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit 
 // once. If the card is not ours then, the intent stands, and no call follows it.
 func (w *Worker) intend(ctx context.Context, a *account, cur ledger.Entry, permit supplier.Permit, object string) (intent ledger.Entry, mine bool, err error) {
 	r := w.decide.intend(w.judge(a, &cur.Record), cur.Record, permit, a.Client.RequestID(cur.OrderID, cur.Round), a.seenBalance())
-	locked := w.cards.lock(ctx, object, cur.OrderID, w.cfg.stale())
+	locked := w.cards.lock(ctx, object, cur, w.cfg.stale())
 	intent, err = w.append(ctx, cur, r)
 	mine, lockErr := locked()
 	if lockErr != nil {
