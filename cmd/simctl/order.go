@@ -183,6 +183,7 @@ func orderList() *cobra.Command {
 						list = append(list, o)
 					}
 				}
+				slices.SortStableFunc(list, func(a, b ledger.Open) int { return a.Due.Compare(b.Due) })
 				return printList(cmd, list, table.Row{"order", "supplier", "account", "state", "waits for", "due"}, func(o ledger.Open) table.Row {
 					return table.Row{o.OrderID, o.Supplier, o.Account, o.State, o.WaitingFor, stamp(&o.Due)}
 				})

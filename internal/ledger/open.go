@@ -137,25 +137,34 @@ func (l *Ledger) All(ctx context.Context) iter.Seq2[Open, error] {
 	}
 }
 
-// WalkOpen is All for those who only read.
+// WalkOpen walks through the open orders for those who only read: each order once,
+// first those that have an entry of their own, then those that are on pages alone,
+// which it keeps in memory until then.
 func WalkOpen(ctx context.Context, b *bus.Bus) iter.Seq2[Open, error] {
 	return func(yield func(Open, error) bool) {
+		had, paged := map[string]bool{}, []Open(nil)
 		for e, err := range entries(ctx, b) {
-			if err != nil || !isPage(e.Key()) {
-				var o Open
-				if err == nil {
-					o, err = single(e)
+			var o Open
+			switch {
+			case err != nil:
+			case isPage(e.Key()):
+				var open []Open
+				if open, err = pageOf(e); err == nil {
+					paged = append(paged, open...)
+					continue
 				}
-				if !yield(o, err) {
-					return
+			default:
+				if o, err = single(e); err == nil {
+					had[o.OrderID] = true
 				}
-				continue
 			}
-			open, err := pageOf(e)
-			if err != nil && !yield(Open{}, err) {
+			if !yield(o, err) {
 				return
 			}
-			for _, o := range open {
+		}
+		for _, o := range paged {
+			if !had[o.OrderID] {
+				had[o.OrderID] = true
 				if !yield(o, nil) {
 					return
 				}

@@ -187,16 +187,11 @@ func (l Ledger) Open(ctx context.Context, do func(order.Record) error) error {
 		return nil
 	}
 	var faults []error
-	had := map[string]bool{} // an order may stand on a page and by itself
 	for o, err := range ledger.WalkOpen(ctx, l.bus) {
 		if err != nil {
 			faults = append(faults, err)
 			continue
 		}
-		if had[o.OrderID] {
-			continue
-		}
-		had[o.OrderID] = true
 		if batch = append(batch, o.OrderID); len(batch) == openAtOnce {
 			if err := flush(); err != nil {
 				return err
