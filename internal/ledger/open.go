@@ -38,6 +38,7 @@ type Open struct {
 
 	Revision uint64 `json:"-"` // of the entry as it was read
 	page     string // key of the page that it was read from; empty: an entry of its own
+	of       int    // orders on that page
 }
 
 // Guard writes the entry of an order, whatever was there. It comes before the ack
@@ -59,7 +60,9 @@ func (l *Ledger) Claim(ctx context.Context, o Open, due time.Time) error {
 		// If we die here: the page has the order still. Whoever takes it up from there
 		// finds that it has an entry of its own, or had one not long ago, or else asks
 		// the ledger.
-		l.turned.note(o.page, o.OrderID)
+		if l.turned.note(o) {
+			_ = l.purge(ctx, o.page) // should it fail, the next walk does it
+		}
 	}
 	return err
 }

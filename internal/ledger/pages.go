@@ -113,7 +113,7 @@ func pageOf(e jetstream.KeyValueEntry) ([]Open, error) {
 		if open[i].OrderID == "" {
 			return nil, fmt.Errorf("open orders: page %s: %w", e.Key(), ErrEntry)
 		}
-		open[i].page, open[i].Revision = e.Key(), e.Revision()
+		open[i].page, open[i].of, open[i].Revision = e.Key(), len(open), e.Revision()
 	}
 	return open, nil
 }
@@ -125,16 +125,19 @@ type turned struct {
 	pages map[string]map[string]bool // page → order ids
 }
 
-func (t *turned) note(page, orderID string) {
+// note takes down that o was taken up from its page, and says whether that was all
+// of the page.
+func (t *turned) note(o Open) (all bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.pages == nil {
 		t.pages = map[string]map[string]bool{}
 	}
-	if t.pages[page] == nil {
-		t.pages[page] = map[string]bool{}
+	if t.pages[o.page] == nil {
+		t.pages[o.page] = map[string]bool{}
 	}
-	t.pages[page][orderID] = true
+	t.pages[o.page][o.OrderID] = true
+	return len(t.pages[o.page]) == o.of
 }
 
 // left is what a page holds that was not taken up.

@@ -78,11 +78,11 @@ func TestOrdersThatLeaveTogetherShareAPage(t *testing.T) {
 			}
 		}
 	}
+	if k := keys(t, b); k != n {
+		t.Errorf("%d entries after the claims, want one of each order and no page", k)
+	}
 	if now := open(t, two); won != n || len(now) != n || !now["o7"].Due.Equal(due) {
 		t.Errorf("%d claims won, %d orders open, o7 due %s", won, len(now), now["o7"].Due)
-	}
-	if k := keys(t, b); k != n {
-		t.Errorf("%d entries after the walk, want one of each order and no page", k)
 	}
 }
 

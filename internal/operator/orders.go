@@ -106,7 +106,9 @@ func (o *Operator) Watch(ctx context.Context, id string, each func(Event) bool) 
 }
 
 // Open walks through the orders that are not settled and left the queue.
-func (o *Operator) Open(ctx context.Context) iter.Seq2[ledger.Open, error] { return ledger.WalkOpen(ctx, o.bus) }
+func (o *Operator) Open(ctx context.Context) iter.Seq2[ledger.Open, error] {
+	return ledger.WalkOpen(ctx, o.bus)
+}
 
 // Submit hands an order request, bare or as CloudEvents, to orderer. The same
 // request again is harmless; another one under an id that is taken is refused here

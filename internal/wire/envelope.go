@@ -191,7 +191,9 @@ func (d document) meta() Meta {
 	return Meta{ID: d.env.ID, Time: d.env.Time, TraceParent: d.env.TraceParent}
 }
 
-// NewTraceParent begins a W3C trace context: version 00, random ids, sampled.
+// NewTraceParent begins a W3C trace context, version 00 with random ids, for a message
+// that came without one to a worker that traces nothing. Its flags say so, that nobody
+// has recorded it: NATS takes each message of a recorded trace apart.
 func NewTraceParent() string {
 	var id [24]byte // of the trace and of the span; they need be rare, not secret
 	for i := 0; i < len(id); i += 8 {
@@ -200,5 +202,5 @@ func NewTraceParent() string {
 	b := make([]byte, 0, 55)
 	b = hex.AppendEncode(append(b, "00-"...), id[:16])
 	b = hex.AppendEncode(append(b, '-'), id[16:])
-	return string(append(b, "-01"...))
+	return string(append(b, "-00"...))
 }

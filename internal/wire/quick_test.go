@@ -95,7 +95,7 @@ func TestATraceParentIsOne(t *testing.T) {
 	for range 100 {
 		p := NewTraceParent()
 		var trace, span string
-		if n, err := fmt.Sscanf(p, "00-%32x-%16x-01", &trace, &span); n != 2 || err != nil || len(p) != 55 || seen[p] {
+		if n, err := fmt.Sscanf(p, "00-%32x-%16x-00", &trace, &span); n != 2 || err != nil || len(p) != 55 || seen[p] {
 			t.Fatalf("%q: %v", p, err)
 		}
 		seen[p] = true
