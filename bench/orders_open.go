@@ -136,7 +136,7 @@ func (s *orderStage) fillOpen(ctx context.Context, n int) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	due := time.Now().Add(30 * time.Second)
+	due := time.Now().Add(45 * time.Second)
 	return due, each(func(id string, _ int) error {
 		return book.Guard(ctx, ledger.Open{OrderID: id, Supplier: order.EIOTCLUB, Account: "default", State: order.Placed, Due: due})
 	})
@@ -145,12 +145,12 @@ func (s *orderStage) fillOpen(ctx context.Context, n int) (time.Time, error) {
 // sweepSeconds is how long a walk took on average while nothing was due, and how
 // much memory the process had used until then, in MiB.
 func sweepSeconds(ctx context.Context, admin string, pid int, due time.Time) (walk, rss float64, err error) {
-	const walks = 6
+	const walks = 4
 	for {
 		sum, count, err := sweeps(ctx, admin) // refused until it has started
 		switch {
 		case !time.Now().Before(due):
-			return 0, 0, fmt.Errorf("%v walks before the orders were due, want %d (%w)", count, walks, err)
+			return 0, 0, fmt.Errorf("%v walks before the orders were due, want %d: %v", count, walks, err)
 		case err == nil && count >= walks:
 			rss = peakRSS(pid)
 			return sum / count, rss, pause(ctx, time.Until(due))
@@ -161,12 +161,14 @@ func sweepSeconds(ctx context.Context, admin string, pid int, due time.Time) (wa
 	}
 }
 
+var adminClient = &http.Client{Timeout: 5 * time.Second}
+
 func sweeps(ctx context.Context, admin string) (sum, count float64, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/metrics", nil)
 	if err != nil {
 		return 0, 0, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := adminClient.Do(req)
 	if err != nil {
 		return 0, 0, err
 	}

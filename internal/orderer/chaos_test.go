@@ -706,9 +706,9 @@ func (r *run) verify(ctx context.Context) {
 	switch {
 	case cur.Certainty == order.CertainPlaced && bought == 0:
 		r.wrong("reported %s as placed, and not bought", cur.State)
-	case cur.Certainty == order.CertainNotPlaced && bought > 0 && cur.Evidence == order.EvidenceLookup && r.hidden():
-		// The supplier hid it for longer than its table says, from every look. The
-		// reconciler finds that.
+	case cur.Certainty == order.CertainNotPlaced && bought > 0 && r.lookedFor() && r.hidden():
+		// The supplier hid it for longer than its table says, from every look; that it
+		// was then cancelled or expired stands on the same proof. The reconciler finds it.
 	case cur.Certainty == order.CertainNotPlaced && bought > 0:
 		r.wrong("reported %s as not placed, and bought", cur.State)
 	case cur.SupplierOrderID != "" && bought > 0 && cur.SupplierOrderID != theirID:
@@ -718,6 +718,13 @@ func (r *run) verify(ctx context.Context) {
 	if cur.State == order.Held && r.rules.LookupByOurID && bought == 1 && !r.hidden() && !cur.CancelRequested && r.req.ExpiresAt == nil {
 		r.wrong("held although a look finds it: %s", cur.Reason)
 	}
+}
+
+// lookedFor: late looks proved that the order was not placed.
+func (r *run) lookedFor() bool {
+	return slices.ContainsFunc(r.history, func(e order.Record) bool {
+		return e.Certainty == order.CertainNotPlaced && e.Evidence == order.EvidenceLookup
+	})
 }
 
 func (r *run) hidden() bool {
