@@ -43,7 +43,7 @@ func (w *Worker) handle(ctx context.Context, msg jetstream.Msg) bus.Verdict {
 		w.log.Error("state of file not read, will try again", "account", a.name, "file", f.File, "error", err)
 		return bus.Again(w.pause(attempt))
 	}
-	if f.Reread != "" && st.Asked < meta.Sequence.Stream {
+	if f.Reread != "" && st.news(meta.Sequence.Stream, meta.Timestamp) {
 		if st, err = w.order(ctx, a, f, st, meta.Sequence.Stream); err != nil {
 			w.log.Warn("wish for a reading not noted, will try again", "account", a.name, "file", f.File, "error", err)
 			return bus.Again(w.pause(attempt))

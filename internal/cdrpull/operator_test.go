@@ -151,3 +151,22 @@ func TestReadAgainByMessage(t *testing.T) {
 		t.Fatalf("state %+v, wish %d", st, seq)
 	}
 }
+
+func TestWishesAreTold(t *testing.T) {
+	st := fileState{State: stateLoaded, Asked: 500, At: at(60)}
+	for name, c := range map[string]struct {
+		wish uint64
+		at   time.Time
+		news bool
+	}{
+		"a later one":                            {501, at(61), true},
+		"the same, delivered again":              {500, at(59), false},
+		"an earlier one, delivered late":         {499, at(58), false},
+		"the third of a stream that is new":      {3, at(70), true},
+		"the same place in a stream that is new": {500, at(70), false},
+	} {
+		if got := st.news(c.wish, c.at); got != c.news {
+			t.Errorf("%s: news is %v", name, got)
+		}
+	}
+}

@@ -61,6 +61,13 @@ func (s fileState) ordered() bool { return s.State == stateReread || s.forced() 
 // forced: a person wants it loaded whatever it looks like.
 func (s fileState) forced() bool { return s.State == stateForced }
 
+// news: the state does not answer this wish, by its place in the stream and its
+// time, which tells when the stream was made anew and counts from 1 again. Clocks
+// that differ cost a reading too many, never one too few.
+func (s fileState) news(wish uint64, at time.Time) bool {
+	return wish > s.Asked || wish < s.Asked && at.After(s.At)
+}
+
 func (s fileState) queued() bool {
 	return s.State == stateAnnounced || s.State == stateReread || s.State == stateForced || s.State == stateWaited
 }
