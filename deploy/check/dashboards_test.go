@@ -2,6 +2,7 @@ package check
 
 import (
 	"encoding/json"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -99,6 +100,52 @@ func TestAlertQueriesFitTheMetrics(t *testing.T) {
 	for _, g := range ruleGroups(t).Groups {
 		for _, r := range g.Rules {
 			checkPromQL(t, names, r.Alert, r.Expr)
+		}
+	}
+}
+
+// signals are what an SRE must be able to see, by the metrics that tell it.
+var signals = map[string][]string{
+	"rate of each line":      {"simline_ingest_taken_total", "simline_orderer_transitions_total", "simline_cdr_rows_total", "simline_recon_passes_total", "simline_archiver_archived_total"},
+	"errors by reason":       {"simline_ingest_refused_total", "simline_orderer_failures_total", "simline_orderer_dead_letters_total", "simline_cdr_failures_total", "simline_recon_failures_total", "simline_archiver_insert_failures_total"},
+	"how long it takes":      {"simline_ingest_request_seconds_bucket", "simline_orderer_placed_seconds_bucket", "simline_cdr_load_seconds_bucket", "simline_recon_pass_seconds_bucket", "simline_archiver_insert_seconds_bucket"},
+	"lag":                    {"simline_bus_pending_messages", "simline_bus_backlog_messages", "simline_archiver_lag_messages", "simline_archiver_lag_seconds", "simline_recon_covered_until_timestamp_seconds"},
+	"oldest unsettled order": {"simline_orderer_open_oldest_seconds", "simline_bus_oldest_message_seconds", "simline_orderer_open_oldest_overdue_seconds"},
+	"held orders":            {"simline_orderer_open_orders"},
+	"money in doubt":         {"simline_orderer_money_in_doubt", "simline_orderer_in_doubt_orders", "simline_orderer_in_doubt_unpriced_orders"},
+	"spool":                  {"simline_ingest_spool_bytes", "simline_ingest_spool_messages"},
+	"CDR completeness":       {"simline_cdr_complete_until_timestamp_seconds", "simline_cdr_gaps"},
+	"findings by kind":       {"simline_recon_findings_open"},
+	"balance and days left":  {"simline_orderer_balance", "simline_recon_balance_days_left"},
+	"supplier latency":       {"simline_orderer_supplier_call_seconds_bucket", "simline_recon_supplier_call_seconds_bucket"},
+	"supplier error codes":   {"simline_orderer_supplier_call_seconds_count", "simline_recon_supplier_call_seconds_count"},
+	"breaker and switches":   {"simline_orderer_breaker_open", "simline_orderer_account_stopped", "simline_orderer_switch_on"},
+}
+
+func TestEverySignalIsOnTheDashboard(t *testing.T) {
+	names, dashboard := metricNames(t), string(readFile(t, "../k8s/components/monitoring/dashboards/operations.json"))
+	for what, metrics := range signals {
+		for _, m := range metrics {
+			if _, ok := names[m]; !ok {
+				t.Errorf("%s: no worker has %s", what, m)
+			}
+			if !regexp.MustCompile(`\b` + m + `\b`).MatchString(dashboard) {
+				t.Errorf("%s: %s is on no panel", what, m)
+			}
+		}
+	}
+}
+
+// unbounded are labels that no metric may have: each order, card or file would be a
+// series of its own.
+var unbounded = regexp.MustCompile(`(^|_)(order|id|iccid|eid|imsi|imei|file|message|error|url|path|ip|address|user)(_|$)`)
+
+func TestNoLabelIsUnbounded(t *testing.T) {
+	for name, labels := range metricNames(t) {
+		for _, l := range labels {
+			if unbounded.MatchString(l) {
+				t.Errorf("%s has a label %s", name, l)
+			}
 		}
 	}
 }

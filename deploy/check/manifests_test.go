@@ -14,6 +14,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
@@ -25,7 +26,7 @@ import (
 const k8s = "../k8s"
 
 // overlays are what can be applied.
-var overlays = []string{"overlays/dev", "overlays/prod"}
+var overlays = []string{"overlays/dev", "overlays/prod", "overlays/prod-metrics"}
 
 // object is one object of a build.
 type object struct {
@@ -187,10 +188,26 @@ func TestPodsAreHardened(t *testing.T) {
 			say(c.ReadinessProbe != nil && c.ReadinessProbe.HTTPGet.Path == "/readyz", "has no readiness probe")
 			say(c.StartupProbe != nil, "has no startup probe")
 			say(len(p.TopologySpreadConstraints) > 0, "is not spread")
-			say(slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == "GOMEMLIMIT" }), "has no GOMEMLIMIT")
+			say(softLimit(t, c) >= c.Resources.Limits.Memory().Value()*3/4 && softLimit(t, c) <= c.Resources.Limits.Memory().Value()*9/10, "GOMEMLIMIT %d is not three quarters to nine tenths of the limit %d", softLimit(t, c), c.Resources.Limits.Memory().Value())
+			say(c.Resources.Requests.Memory().Cmp(*c.Resources.Limits.Memory()) <= 0, "asks for more memory than its limit")
 			say(slices.ContainsFunc(objects, func(o object) bool { return o.Kind == "PodDisruptionBudget" && o.Name == w.Name }), "has no disruption budget")
 		}
 	}
+}
+
+// softLimit is a container's GOMEMLIMIT in bytes, 0 without one.
+func softLimit(t *testing.T, c corev1.Container) int64 {
+	t.Helper()
+	for _, e := range c.Env {
+		if e.Name == "GOMEMLIMIT" {
+			q, err := resource.ParseQuantity(strings.TrimSuffix(e.Value, "B")) // MiB to Mi
+			if err != nil {
+				t.Fatalf("%s: GOMEMLIMIT %q: %v", c.Name, e.Value, err)
+			}
+			return q.Value()
+		}
+	}
+	return 0
 }
 
 func secretish(name string) bool {

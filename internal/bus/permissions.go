@@ -20,6 +20,7 @@ const (
 	UserSetup      = "setup"    // simctl provision
 	UserOperator   = "operator" // a person with simctl
 	UserConsole    = "console"  // the page, read-only
+	UserBackup     = "backup"   // simctl backup and restore
 	UserUpstream   = "upstream" // a system that orders
 )
 
@@ -28,7 +29,7 @@ const (
 const UpstreamDomain = "simline"
 
 // Users lists them.
-var Users = []string{UserIngest, UserOrderer, UserCDRPull, UserReconciler, UserArchiver, UserSetup, UserOperator, UserConsole, UserUpstream}
+var Users = []string{UserIngest, UserOrderer, UserCDRPull, UserReconciler, UserArchiver, UserSetup, UserOperator, UserConsole, UserBackup, UserUpstream}
 
 // Permission is what one user may publish to and subscribe to; all else is
 // refused by the server. Denied counts above Publish.
@@ -130,6 +131,17 @@ func Permissions(user string) (Permission, bool) {
 		}
 		g.publish(SubjectCDRFile("*"), SubjectTaskTrack("*"), SubjectFinding("*"), SubjectAudit("*"), SubjectStatus)
 		g.api("STREAM.MSG.DELETE." + StreamDead)
+	case UserBackup:
+		g.About = "copies every stream, and makes them of a copy where there are none; puts restored orders under guard"
+		for _, s := range allStreams() {
+			g.see(s)
+			g.api("STREAM.SNAPSHOT."+s, "STREAM.RESTORE."+s)
+			g.publish("$JS.SNAPSHOT.ACK."+s+".>", "$JS.SNAPSHOT.RESTORE."+s+".>")
+		}
+		g.get(StreamOrderEvents)
+		g.follow(StreamOrderEvents)
+		g.read(BucketOpenOrders)
+		g.write(BucketOpenOrders)
 	case UserConsole:
 		g.About = "the page: reads, and notes who asked for card data; it can change nothing, whatever it is told"
 		for _, s := range StreamNames() {
@@ -164,7 +176,7 @@ func Permissions(user string) (Permission, bool) {
 
 // connectionOf is the name that a user's connections go by.
 func connectionOf(user string) string {
-	if user == UserSetup || user == UserOperator {
+	if user == UserSetup || user == UserOperator || user == UserBackup {
 		return "simctl"
 	}
 	return user

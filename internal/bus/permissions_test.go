@@ -30,6 +30,16 @@ type secured struct {
 
 func startSecured(t *testing.T) secured {
 	t.Helper()
+	s := startEmpty(t)
+	if err := s.connect(t, bus.UserSetup).Provision(t.Context(), bus.DefaultSettings()); err != nil {
+		t.Fatalf("setup may not provision: %v", err)
+	}
+	return s
+}
+
+// startEmpty is startSecured without streams.
+func startEmpty(t *testing.T) secured {
+	t.Helper()
 	dir := t.TempDir()
 	s := secured{seeds: map[string]string{}}
 	for _, user := range append([]string{"sys"}, bus.Users...) {
@@ -69,9 +79,6 @@ func startSecured(t *testing.T) secured {
 		t.Fatal("the server is not ready")
 	}
 	s.url = srv.ClientURL()
-	if err := s.connect(t, bus.UserSetup).Provision(t.Context(), bus.DefaultSettings()); err != nil {
-		t.Fatalf("setup may not provision: %v", err)
-	}
 	return s
 }
 
@@ -86,7 +93,7 @@ func write(t *testing.T, path, text string) {
 func (s secured) connect(t *testing.T, user string) *bus.Bus {
 	t.Helper()
 	name := user
-	if user == bus.UserSetup || user == bus.UserOperator {
+	if user == bus.UserSetup || user == bus.UserOperator || user == bus.UserBackup {
 		name = "simctl"
 	}
 	b, err := bus.Connect(bus.Config{URL: s.url, Creds: s.seeds[user], Name: name})
@@ -121,7 +128,7 @@ func universe() []string {
 	}
 	for _, s := range streams {
 		for _, call := range []string{"STREAM.INFO.%s", "STREAM.CREATE.%s", "STREAM.UPDATE.%s", "STREAM.DELETE.%s", "STREAM.PURGE.%s", "STREAM.MSG.DELETE.%s", "STREAM.MSG.GET.%s",
-			"DIRECT.GET.%s", "CONSUMER.CREATE.%s.mine", "CONSUMER.CREATE.%s.mine.x.y", "CONSUMER.DURABLE.CREATE.%s.mine", "CONSUMER.DELETE.%s.mine", "CONSUMER.LIST.%s", "STREAM.LEADER.STEPDOWN.%s"} {
+			"DIRECT.GET.%s", "CONSUMER.CREATE.%s.mine", "CONSUMER.CREATE.%s.mine.x.y", "CONSUMER.DURABLE.CREATE.%s.mine", "CONSUMER.DELETE.%s.mine", "CONSUMER.LIST.%s", "STREAM.LEADER.STEPDOWN.%s", "STREAM.SNAPSHOT.%s", "STREAM.RESTORE.%s"} {
 			pub("$JS.API." + fmt.Sprintf(call, s))
 		}
 		for _, c := range topo.Consumers[s] {
@@ -168,6 +175,7 @@ var mayDo = map[string][]string{
 		"pub $JS.API.INFO", "pub $JS.API.STREAM.LIST", "pub $JS.API.STREAM.NAMES", "pub $JS.API.STREAM.MSG.DELETE.DEAD"},
 	bus.UserConsole: {"seeall", "api.ORDER_EVENTS", "api.DEAD", "api.AUDIT", "read.open_orders", "read.findings", "read.switches", "read.recon_periods",
 		"pub audit.v1.order_resolve", "sub _INBOX.console.>"},
+	bus.UserBackup: {"copyall", "api.ORDER_EVENTS", "follow.ORDER_EVENTS", "read.open_orders", "write.open_orders", "sub _INBOX.simctl.>"},
 	bus.UserUpstream: {"pub orders.v1.request.eiotclub.package", "pub orders.v1.cancel.esimfly", "pub tasks.v1.track.eiotclub", "pub orders.v1.status",
 		"sub orders.v1.event.*.*.*", "sub tasks.v1.ended.*", "sub _INBOX.upstream.>"},
 }
@@ -220,6 +228,12 @@ func expand(lines []string) map[string]bool {
 				for _, c := range topo.Consumers[s] {
 					api("CONSUMER.CREATE.%s."+c.Durable, s)
 					api("CONSUMER.CREATE.%s."+c.Durable+".x.y", s)
+				}
+			}
+		case "copyall":
+			for _, s := range all {
+				for _, f := range []string{"STREAM.INFO.%s", "STREAM.SNAPSHOT.%s", "STREAM.RESTORE.%s"} {
+					api(f, s)
 				}
 			}
 		case "seeall":

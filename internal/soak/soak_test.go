@@ -36,7 +36,7 @@ func TestShortSoak(t *testing.T) {
 		t.Skip("builds and runs all binaries on three NATS nodes")
 	}
 	run(t, trial{Config: Config{Replicas: 2, Pace: seconds, Lull: 1500 * time.Millisecond}, misfortunes: shortMisfortunes,
-		settle: 90 * time.Second, steady: 4 * time.Second, every: 100 * time.Millisecond, files: 300 * time.Millisecond})
+		walk: true, settle: 90 * time.Second, steady: 4 * time.Second, every: 100 * time.Millisecond, files: 300 * time.Millisecond})
 }
 
 // trial is a soak: how hard, how long, and what goes wrong.
@@ -44,6 +44,7 @@ type trial struct {
 	Config
 	misfortunes    []misfortune
 	length         time.Duration // of business at least; one round in any case
+	walk           bool          // the page for operators, at the end
 	settle, steady time.Duration // for the books to agree, and to stay so
 	every, files   time.Duration // between two orders, two files of records
 }
@@ -113,6 +114,10 @@ func run(t *testing.T, try trial) {
 			}
 		}
 		t.Fatal(err)
+	}
+	if try.walk {
+		say("walking docs/operate.md")
+		walkThePage(t, s, root, bin)
 	}
 }
 
