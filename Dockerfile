@@ -1,7 +1,8 @@
 # One small static image per program: docker build --build-arg NAME=orderer .
-# Reproducible: no build ids, no paths, no time stamps of ours; several
-# architectures by docker buildx build --platform linux/amd64,linux/arm64.
-FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+# Reproducible: no build ids, no paths, no time stamps of ours (SOURCE_DATE_EPOCH sets
+# those of the image); several architectures by docker buildx build
+# --platform linux/amd64,linux/arm64. The flags are those of tools/images.
+FROM --platform=$BUILDPLATFORM golang:1.26.8-bookworm AS build
 ARG TARGETOS TARGETARCH
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -9,14 +10,11 @@ RUN go mod download
 COPY . .
 ARG NAME
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -buildvcs=false -ldflags="-s -w -buildid=" -o /out/program ./cmd/$NAME
+    go build -trimpath -tags timetzdata -buildvcs=false -ldflags="-s -w -buildid=" -o /out/program ./cmd/$NAME
 
-# Nothing but the program, the certificates to trust the suppliers by, and the
-# zones that RECON_SUPPLIER_ZONE may name.
+# Nothing but the program and the certificates to trust the suppliers by.
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY --from=build /usr/local/go/lib/time/zoneinfo.zip /zoneinfo.zip
 COPY --from=build /out/program /program
-ENV ZONEINFO=/zoneinfo.zip
 USER 65532:65532
 ENTRYPOINT ["/program"]

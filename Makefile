@@ -53,13 +53,16 @@ storm: prepare ## notifications at the real ingest while its broker is stopped, 
 	$(GO) test -count=1 -v -timeout 15m -run 'TestWebhookStorm|TestTenThousandIdleConnections' ./internal/e2e -storm.answers $(or $(ANSWERS),2000) -storm.kills $(or $(KILLS),5)
 
 ##@ Make it
-.PHONY: build images generate generate-check prepare clean
+.PHONY: build images images-check generate generate-check prepare clean
 build: ## the binaries, into bin/
 	@mkdir -p $(BIN)
 	$(GO) build -trimpath -o $(BIN)/ $(addprefix ./cmd/,$(MAINS)) ./internal/e2e/demo
 
 images: ## static binaries into dist/, and container images if there is a docker engine
 	tools/images
+
+images-check: ## build every program twice, elsewhere and with an empty cache, and compare the bytes
+	tools/images -check
 
 generate: ## write the reference pages from the code
 	$(GO) run ./internal/tools/reference docs/reference

@@ -35,6 +35,11 @@ type manifest struct {
 			Spec struct {
 				InitContainers []container `yaml:"initContainers"`
 				Containers     []container
+				Volumes        []struct {
+					Secret struct {
+						SecretName string `yaml:"secretName"`
+					}
+				}
 			}
 		}
 		ScaleTargetRef  struct{ Kind, Name string } `yaml:"scaleTargetRef"`

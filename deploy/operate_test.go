@@ -1,0 +1,65 @@
+package deploy
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// What the page for operators says to kubectl is of objects, directories and files
+// that there are: the part of its path that one machine cannot walk.
+func TestPageNamesWhatThereIs(t *testing.T) {
+	page, err := os.ReadFile("../docs/operate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := read(t, "k8s/base/*.yaml")
+	has := func(kind, name string) bool {
+		for _, m := range base {
+			if strings.EqualFold(m.Kind, kind) && m.Metadata.Name == name {
+				return true
+			}
+		}
+		return false
+	}
+	var mounted []string
+	for _, m := range base {
+		for _, v := range m.Spec.Template.Spec.Volumes {
+			mounted = append(mounted, v.Secret.SecretName)
+		}
+	}
+	commands := regexp.MustCompile("(?m)^kubectl [^#\n]*|`kubectl [^`]*`").FindAllString(string(page), -1)
+	for _, c := range commands {
+		for _, m := range regexp.MustCompile(`\b(deployment|statefulset|job)[/ ]([a-z]+)`).FindAllStringSubmatch(c, -1) {
+			if !has(m[1], m[2]) {
+				t.Errorf("%s: there is no %s %s", c, m[1], m[2])
+			}
+		}
+		for _, m := range regexp.MustCompile(`-k (\S+)`).FindAllStringSubmatch(c, -1) {
+			if _, err := os.Stat("../" + m[1] + "/kustomization.yaml"); err != nil {
+				t.Errorf("%s: %v", c, err)
+			}
+		}
+		for _, m := range regexp.MustCompile(`secret generic (\S+)`).FindAllStringSubmatch(c, -1) {
+			if !strings.Contains(strings.Join(mounted, " ")+" ", m[1]+" ") {
+				t.Errorf("%s: nobody mounts a secret %s", c, m[1])
+			}
+		}
+	}
+	if len(commands) < 8 {
+		t.Errorf("only %d commands: the test looks past them", len(commands))
+	}
+	for _, m := range regexp.MustCompile("`(deploy/[a-zA-Z0-9_./-]+|overlays/[a-z-]+|clickhouse/[a-z.]+)`").FindAllStringSubmatch(string(page), -1) {
+		path := m[1]
+		switch {
+		case strings.HasPrefix(path, "overlays/"):
+			path = "deploy/k8s/" + path
+		case strings.HasPrefix(path, "clickhouse/"):
+			path = "deploy/" + path
+		}
+		if _, err := os.Stat("../" + path); err != nil {
+			t.Errorf("the page speaks of %s: %v", m[1], err)
+		}
+	}
+}
