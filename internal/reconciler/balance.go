@@ -51,7 +51,10 @@ type purse struct {
 type stretchOfMoney struct {
 	Opening Snapshot `json:"opening"`
 	Closing Snapshot `json:"closing"`
-	sum     moneySum
+	// Judged is when it was judged last: each time asks for prices anew.
+	Judged time.Time `json:"judged,omitzero"`
+	due    bool
+	sum    moneySum
 }
 
 // holding is what an account held at one moment.
@@ -60,8 +63,12 @@ type holding struct {
 	Amount decimal.Decimal `json:"amount"`
 }
 
-// judgeFor is for how long a gap is judged anew: what explains it may come late.
-const judgeFor = 48 * time.Hour
+// judgeFor is for how long a gap is judged anew, and judgeEvery how often: what
+// explains it may come late.
+const (
+	judgeFor   = 48 * time.Hour
+	judgeEvery = 4 * time.Hour
+)
 
 // Look notes what each account holds and judges what was noted before.
 func (j *Balance) Look(ctx context.Context, run *Run, sitting *Sitting) error {
@@ -107,6 +114,10 @@ func (p *balancePass) look(ctx context.Context) error {
 	if pending := p.purse.Pending; pending != nil && p.ripe(*pending) {
 		p.purse.Gaps = append(p.purse.Gaps, stretchOfMoney{Opening: *p.purse.Anchor, Closing: *pending})
 		p.purse.Anchor, p.purse.Pending = pending, nil
+	}
+	for i := range p.purse.Gaps {
+		g := &p.purse.Gaps[i]
+		g.due = g.Judged.IsZero() || !p.run.Now.Before(g.Judged.Add(judgeEvery))
 	}
 	if err := p.add(ctx); err != nil {
 		return err
@@ -171,6 +182,10 @@ func (p *balancePass) judge(ctx context.Context) error {
 		if p.run.Now.Sub(g.Closing.At) > judgeFor {
 			continue // it stands until a person accepts it
 		}
+		if !g.due {
+			keep = append(keep, g)
+			continue
+		}
 		gap := g.sum.gap(g.Opening, g.Closing)
 		blind := 0.0
 		if g.sum.open {
@@ -184,6 +199,7 @@ func (p *balancePass) judge(ctx context.Context) error {
 			// A later look could only explain more.
 			continue
 		}
+		g.Judged = p.run.Now
 		keep = append(keep, g)
 		if err := p.sitting.Looked(ctx, about, p.gap(g, gap)); err != nil {
 			return err

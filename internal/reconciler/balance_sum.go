@@ -23,13 +23,15 @@ type spent struct {
 // add sums what is known of the money within each stretch that is judged: our
 // orders, a part of them at a time, and the purchases that records reports.
 func (p *balancePass) add(ctx context.Context) error {
-	judging := len(p.purse.Gaps) > 0
+	judging := slices.ContainsFunc(p.purse.Gaps, func(g stretchOfMoney) bool { return g.due })
 	if !judging && p.account.Balance != nil {
 		return nil
 	}
 	from := p.run.Now.Add(-24 * time.Hour) // clocks may differ
 	for _, g := range p.purse.Gaps {
-		from = earlier(from, g.Opening.From.Add(-clockSkew))
+		if g.due {
+			from = earlier(from, g.Opening.From.Add(-clockSkew))
+		}
 	}
 	events, err := p.Ledger.CountSince(ctx, p.account.Supplier, from)
 	if err != nil {
@@ -65,12 +67,14 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// move adds movements to every stretch.
+// move adds movements to every stretch that is judged now.
 func (p *balancePass) move(movements ...Movement) {
 	for i := range p.purse.Gaps {
 		g := &p.purse.Gaps[i]
 		for _, m := range movements {
-			g.sum.add(g.Opening, g.Closing, m)
+			if g.due {
+				g.sum.add(g.Opening, g.Closing, m)
+			}
 		}
 	}
 }
@@ -136,7 +140,9 @@ func (p *balancePass) within(s *spent) bool {
 		return false
 	}
 	from, to := s.last.FirstSentAt.Add(-clockSkew), s.last.At.Add(clockSkew)
-	return slices.ContainsFunc(p.purse.Gaps, func(g stretchOfMoney) bool { return !to.Before(g.Opening.From) && !from.After(g.Closing.At) })
+	return slices.ContainsFunc(p.purse.Gaps, func(g stretchOfMoney) bool {
+		return g.due && !to.Before(g.Opening.From) && !from.After(g.Closing.At)
+	})
 }
 
 func (p *balancePass) pricePackages(ctx context.Context, orders map[string]*spent, ids []string) error {

@@ -2,9 +2,10 @@
 // the suppliers say, and says precisely what differs.
 //
 // Input: the ledger stream and its index of open orders (read), the
-// notifications and the loaded CDR windows (read), the suppliers' lists, and the
-// batch tasks that upstream wants followed. Output: findings, evidence to
-// orderer, and how tracked tasks ended.
+// notifications, what orderer set aside and the loaded CDR windows (read), the
+// suppliers' lists, and the batch tasks that upstream wants followed. Output:
+// findings, evidence to orderer, files to be read again to cdrpull, and how tracked
+// tasks ended.
 //
 // It must not spend: it never buys and never refunds, and it never writes the
 // ledger. What it learns about an order it hands to orderer as evidence.

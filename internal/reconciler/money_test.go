@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/shopspring/decimal"
 
 	"github.com/simline/simline/internal/order"
@@ -197,5 +198,49 @@ func TestBalanceShowsPurchasesWithoutOurID(t *testing.T) {
 				t.Fatalf("findings %v, want gaps only", got)
 			}
 		}
+	}
+}
+
+// TestBalanceSaysWhenItIsBlind: pools have no price, so that nobody could tell what
+// is missing; an operator sees that, and an answer that comes late closes a gap.
+func TestBalanceSaysWhenItIsBlind(t *testing.T) {
+	r := newRig(t, nil)
+	r.untold = true
+	r.judged()
+	r.buy(order.Request{OrderID: "pool", Supplier: order.EIOTCLUB, Product: order.ProductPoolPackage, Account: "default", PoolObjectID: strconv.Itoa(sim.SeedPoolID), PoolTypeCode: sim.PoolTypeCode})
+	r.judged()
+	r.judged()
+	var m dto.Metric
+	blind := func() float64 {
+		if err := r.worker.metrics.blind.WithLabelValues(order.EIOTCLUB, "default").Write(&m); err != nil {
+			t.Fatal(err)
+		}
+		return m.GetGauge().GetValue()
+	}
+	if got := r.standing(); len(got) != 0 || blind() != 1 {
+		t.Fatalf("findings %v, blind %v", got, blind())
+	}
+	if _, err := r.sim.Plant(sim.Order{OutTradeNo: "late", ICCID: r.iccid(1)}, true, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sim.Forget("late"); err != nil { // no list shows it yet
+		t.Fatal(err)
+	}
+	bought := r.clock()
+	r.judged()
+	r.judged()
+	if got := r.standing(); len(got) != 1 || blind() != 0 {
+		t.Fatalf("findings %v, blind %v, want a gap", got, blind())
+	}
+	rec := r.intent(r.packageRequest("late", r.iccid(1))) // it was ours after all
+	rec.FirstSentAt, rec.LastSentAt = &bought, &bought
+	rec.State, rec.Certainty, rec.SupplierOrderID, rec.Evidence = order.Placed, order.CertainPlaced, "1", order.EvidenceLookup
+	total := usd("0.50")
+	rec.Total = &total
+	r.event(rec)
+	r.sleep(judgeEvery)
+	r.run(JobBalance)
+	if got := r.standing(); len(got) != 0 {
+		t.Fatalf("findings %v after it was explained", got)
 	}
 }

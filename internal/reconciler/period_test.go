@@ -283,3 +283,48 @@ func tenYears(t *testing.T, rng *rand.Rand, spec string, most time.Duration, see
 		t.Fatalf("seed %d: ended at %s, %s before the end", seed, last, end.Sub(last))
 	}
 }
+
+// TestAPanicStaysItsOwn: a job that panics at most runs keeps neither its own next
+// run nor the other jobs from theirs, and one that hangs keeps nobody.
+func TestAPanicStaysItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		var mu sync.Mutex
+		done := map[string]int{}
+		tried := 0
+		job := func(name string, look func(context.Context) error) *Job {
+			return &Job{Name: name, Schedule: mustSchedule(t, "@every 1h"), Look: func(ctx context.Context, _ *Run, _ *Sitting) error {
+				if err := look(ctx); err != nil {
+					return err
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				done[name]++
+				return nil
+			}}
+		}
+		jobs := []*Job{
+			job("panics", func(context.Context) error {
+				mu.Lock()
+				tried++
+				bad := tried%3 != 0
+				mu.Unlock()
+				if bad {
+					panic("a bug")
+				}
+				return nil
+			}),
+			job("hangs", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }),
+			job("works", func(context.Context) error { return nil }),
+		}
+		ctx, stop := context.WithTimeout(t.Context(), 24*time.Hour+time.Minute)
+		defer stop()
+		wait := m.runner(time.Now).Start(ctx, ctx, jobs)
+		<-ctx.Done()
+		wait()
+		// The first run is due at once, then one each hour.
+		if done["works"] < 24 || done["panics"] < 24 || tried < 3*24 || done["hangs"] != 0 {
+			t.Errorf("in a day: done %v, %d tries of the one that panics", done, tried)
+		}
+	})
+}
