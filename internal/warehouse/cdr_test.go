@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -261,8 +262,33 @@ func TestSealedDaysSayTheSame(t *testing.T) {
 	if got := one[uint64](t, db, "SELECT count() FROM mart.usage_by_country_daily WHERE country_code = '' OR country = ''"); got != 0 {
 		t.Errorf("%d rows without a country", got)
 	}
-	if got := one[uint64](t, db, "SELECT max(place) FROM mart.top_cards_daily WHERE event_date = '2026-01-15'"); got == 0 || got > 1000 {
-		t.Errorf("places up to %d", got)
+	// All cards of the day fit: together they are the day, in order of their bytes.
+	if got := one[string](t, db, "SELECT concat(toString(max(place) = count() AND count() = uniqExact(iccid, account)), ' ', toString(arraySort(x -> -x, groupArray(bytes)) = arrayMap(x -> x.2, arraySort(groupArray((place, bytes))))), ' ', "+
+		"toString(sum(bytes) = (SELECT sum(bytes) FROM mart.usage_daily WHERE event_date = '2026-01-15'))) FROM mart.top_cards_daily WHERE event_date = '2026-01-15'"); got != "1 1 1" {
+		t.Errorf("the heaviest cards of a day: numbered, in order, whole: %s", got)
+	}
+	// A condition on the day reaches the tables through every view.
+	for _, mart := range []string{"usage_hourly", "usage_daily", "usage_by_country_daily", "usage_by_operator_daily", "top_cards_daily", "session_quality"} {
+		plan, err := db.Conn().Query(t.Context(), "EXPLAIN indexes = 1 SELECT * FROM mart."+mart+" WHERE event_date = '2026-01-15'")
+		if err != nil {
+			t.Fatal(err)
+		}
+		reads, reached := 0, 0
+		for plan.Next() {
+			var line string
+			if err := plan.Scan(&line); err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(line, "ReadFromMergeTree") {
+				reads++
+			}
+			if strings.Contains(line, "Condition:") && strings.Contains(line, "in [20468, 20468]") && !strings.Contains(line, "toYYYYMM") {
+				reached = max(reached, reads)
+			}
+		}
+		if reads == 0 || reached < reads {
+			t.Errorf("mart.%s: the day reaches %d of %d tables", mart, reached, reads)
+		}
 	}
 }
 
