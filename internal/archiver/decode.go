@@ -56,7 +56,7 @@ func (e *envelope) field(name, v string) (err error) {
 
 // open reads the envelope of m.
 func (m record) open() (env envelope, err error) {
-	err = walkObject(strings.TrimSpace(m.data), env.field)
+	err = walkObject(strings.Trim(m.data, " \t\r\n"), env.field)
 	switch {
 	case err != nil:
 		return env, &wire.Error{Reason: wire.ReasonMalformed, Text: err.Error()}
@@ -78,7 +78,7 @@ func (e envelope) read(v any) error {
 // data at its end. The data is not looked into: who reads it must read to its end,
 // since something else might stand behind it.
 func (m record) openOurs() (env envelope, ok bool) {
-	s := strings.TrimSpace(m.data)
+	s := strings.Trim(m.data, " \t\r\n")
 	const before = `,"data":` // within a string its quotes would be escaped
 	i := strings.Index(s, before+"{")
 	if i < 0 || s[len(s)-1] != '}' {
