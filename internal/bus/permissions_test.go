@@ -474,6 +474,7 @@ func TestUsersCanDoTheirWork(t *testing.T) {
 		must(t, store(b, bus.SubjectCDRFile("default")))
 		must(t, readAll(b, bus.StreamOrderEvents))
 		must(t, readAll(b, bus.StreamWebhooks))
+		must(t, readAll(b, bus.StreamDead))
 		for _, bucket := range []string{bus.BucketFindings, bus.BucketTasks, bus.BucketReconPeriods} {
 			must(t, changeKey(b, bucket, "a.b"))
 			must(t, readKey(b, bucket, "a.b"))
