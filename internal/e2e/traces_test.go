@@ -35,9 +35,9 @@ func TestOneOrderIsOneTrace(t *testing.T) {
 	}
 	t.Cleanup(stop)
 
-	parent := wire.NewTraceParent()
+	parent := wire.NewTraceParent()[:53] + "01" // a publisher that wants to be traced
 	traceID, spanID := parent[3:35], parent[36:52]
-	data := []byte(`{"order_id":"traced-1","supplier":"eiotclub","product":"package","account":"default","iccid":"` + s.Stack.EIOTCLUB.Cards()[0].ICCID +
+	data := []byte(`{"order_id":"traced-1","supplier":"eiotclub","product":"package","account":"default","iccid":"` + simeiotclub.SeedICCID +
 		`","package_code":"` + simeiotclub.PackageCode + `"}`)
 	msg := bus.NewMsg(bus.SubjectRequest(order.EIOTCLUB, order.ProductPackage), "request:traced-1", data)
 	msg.Header.Set(bus.HeaderTraceParent, parent)
@@ -67,7 +67,10 @@ func TestOneOrderIsOneTrace(t *testing.T) {
 		return s.Name == "archive" && s.Attributes["simline.stream"] == bus.StreamCDREvents
 	})) == 0 {
 		if time.Now().After(deadline) {
-			t.Fatalf("the order's trace is not whole:\n%s", c.Tree(traceID))
+			for _, name := range e2e.Workers {
+				t.Logf("%s:\n%s", name, s.Workers[name].Tail(5))
+			}
+			t.Fatalf("the order's trace is not whole:\n%s\nof %d spans", c.Tree(traceID), len(c.Spans(func(tracetest.Span) bool { return true })))
 		}
 		<-time.After(50 * time.Millisecond)
 	}

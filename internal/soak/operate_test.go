@@ -81,7 +81,7 @@ func walkThePage(t *testing.T, s *Site, root, bin string) {
 			<-time.After(50 * time.Millisecond)
 		}
 	}
-	card := s.Stack.EIOTCLUB.Cards()[0].ICCID
+	card := simeiotclub.SeedICCID
 	for i := range 2 {
 		body := fmt.Sprintf(`{"order_id":"walk-%d","supplier":"eiotclub","product":"package","account":"nobody","iccid":%q,"package_code":%q}`, i, card, simeiotclub.PackageCode)
 		if _, err := s.Bus.Publish(t.Context(), bus.NewMsg(bus.SubjectRequest(order.EIOTCLUB, order.ProductPackage), "", []byte(body))); err != nil {
