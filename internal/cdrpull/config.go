@@ -34,9 +34,10 @@ type Config struct {
 	// MaxRejectShare is the share of bad rows above which a file is not loaded at
 	// all but held for a person: such a file is more likely to be something else.
 	MaxRejectShare float64 `env:"CDR_MAX_REJECT_SHARE" envDefault:"0.2" desc:"share of bad rows (0 to 1) above which a whole file is held"`
-	// AfterLoad says what happens to a loaded file: keep, delete, or move (into
-	// MoveTo, on the same server). What is kept can be read again.
-	AfterLoad string `env:"CDR_AFTER_LOAD" envDefault:"keep" desc:"what to do with a loaded file: keep, move or delete"`
+	// AfterLoad says what happens to a loaded file, a minute later, when it is sure
+	// that nothing replaced it: keep, delete, or move (into MoveTo, on the same
+	// server). What is kept can be read again.
+	AfterLoad string `env:"CDR_AFTER_LOAD" envDefault:"keep" desc:"what to do with a loaded file, a minute later: keep, move or delete"`
 	MoveTo    string `env:"CDR_MOVE_TO" envDefault:"loaded" desc:"the directory that loaded files are moved to, below the one they lie in"`
 	// SealAfter is how long a day must be quiet before the daily marts read its
 	// sums instead of its records. Sooner makes dashboards faster and costs a
