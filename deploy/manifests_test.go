@@ -62,6 +62,10 @@ type container struct {
 	Name  string
 	Image string
 	Env   []struct{ Name, Value string }
+
+	Resources struct {
+		Requests, Limits struct{ Memory string }
+	}
 }
 
 // read decodes every object of the files that match.

@@ -63,3 +63,27 @@ func TestPageNamesWhatThereIs(t *testing.T) {
 		}
 	}
 }
+
+// The page's table of memory says what the manifests ask for.
+func TestPageTellsTheLimits(t *testing.T) {
+	page, err := os.ReadFile("../docs/operate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^\| (\w+) \|.*\| (\d+) MiB \| (\d+) MiB \|$`).FindAllStringSubmatch(string(page), -1) {
+		told[m[1]] = m[2] + "Mi " + m[3] + "Mi"
+	}
+	for _, m := range read(t, "k8s/base/*.yaml") {
+		if configs()[m.Metadata.Name] == nil || m.Spec.Template.Spec.Containers == nil {
+			continue
+		}
+		r := m.Spec.Template.Spec.Containers[0].Resources
+		if want := r.Requests.Memory + " " + r.Limits.Memory; told[m.Metadata.Name] != want {
+			t.Errorf("%s asks for %s, the page says %q", m.Metadata.Name, want, told[m.Metadata.Name])
+		}
+	}
+	if len(told) != len(configs()) {
+		t.Errorf("the page tells of %v", told)
+	}
+}
