@@ -64,7 +64,7 @@ func TestPageNamesWhatThereIs(t *testing.T) {
 	}
 }
 
-// The page's table of memory says what the manifests ask for.
+// The page's table of memory says what the manifests ask for, worker by worker.
 func TestPageTellsTheLimits(t *testing.T) {
 	page, err := os.ReadFile("../docs/operate.md")
 	if err != nil {
