@@ -126,6 +126,10 @@ func newOrderStage(ctx context.Context, relaxed bool) (*orderStage, error) {
 	s.shop = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("Content-Type", "application/json")
+		if !strings.HasSuffix(r.URL.Path, "/orderPackage") { // the account's balance, asked for once
+			fmt.Fprint(w, `{"code":"200","message":"ok","data":{"balance":"1000.00","currency":"USD"}}`)
+			return
+		}
 		fmt.Fprintf(w, `{"code":"200","message":"ok","data":{"orderNumber":"N%[1]d","orderId":%[1]d}}`, s.sold.Add(1))
 	}))
 	return s, nil

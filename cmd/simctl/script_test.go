@@ -64,7 +64,7 @@ var scrubs = []struct {
 	to   string
 }{
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "TIME"},
-	{regexp.MustCompile(`00-[0-9a-f]{32}-[0-9a-f]{16}-01`), "TRACE"},
+	{regexp.MustCompile(`00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]`), "TRACE"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "HOST"},
 	{regexp.MustCompile(`answers in [0-9.]+[µm]?s`), "answers in SOME"},
 	{regexp.MustCompile(`and \d+ more: run .simctl migrate`), "and MORE: run `simctl migrate"},

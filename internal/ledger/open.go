@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -113,20 +114,20 @@ func (l *Ledger) All(ctx context.Context) iter.Seq2[Open, error] {
 				}
 				continue
 			}
-			if !isPage(e.Key()) {
+			if !isPage(e.key) {
 				if !yield(single(e)) {
 					return
 				}
 				continue
 			}
-			seen[e.Key()] = true
+			seen[e.key] = true
 			open, err := l.turned.left(e)
 			if err != nil && !yield(Open{}, err) {
 				return
 			}
 			if err == nil && len(open) == 0 {
 				// Should it fail, the next walk does it.
-				if err := l.purge(ctx, e.Key()); err != nil && !yield(Open{}, fmt.Errorf("remove page of open orders: %w", err)) {
+				if err := l.purge(ctx, e.key); err != nil && !yield(Open{}, fmt.Errorf("remove page of open orders: %w", err)) {
 					return
 				}
 			}
@@ -150,7 +151,7 @@ func WalkOpen(ctx context.Context, b *bus.Bus) iter.Seq2[Open, error] {
 			var o Open
 			switch {
 			case err != nil:
-			case isPage(e.Key()):
+			case isPage(e.key):
 				var open []Open
 				if open, err = pageOf(e); err == nil {
 					paged = append(paged, open...)
@@ -176,45 +177,63 @@ func WalkOpen(ctx context.Context, b *bus.Bus) iter.Seq2[Open, error] {
 	}
 }
 
+// entry is one of the bucket: of an order, or a page.
+type entry struct {
+	key      string
+	value    []byte
+	revision uint64
+}
+
+// readAhead is how many entries are on their way from the server at once: a walk may
+// stand still for long, while all that it found is looked at, and must not gather
+// the rest in memory meanwhile.
+const readAhead = 500
+
 // entries are those of the bucket, oldest first.
-func entries(ctx context.Context, b *bus.Bus) iter.Seq2[jetstream.KeyValueEntry, error] {
-	return func(yield func(jetstream.KeyValueEntry, error) bool) {
-		kv, err := b.JS.KeyValue(ctx, bus.BucketOpenOrders)
+func entries(ctx context.Context, b *bus.Bus) iter.Seq2[entry, error] {
+	return func(yield func(entry, error) bool) {
+		cons, err := b.JS.OrderedConsumer(ctx, bus.StreamKV(bus.BucketOpenOrders), jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy})
 		if err != nil {
-			yield(nil, fmt.Errorf("open orders: %w", err))
+			yield(entry{}, fmt.Errorf("open orders: %w", err))
 			return
 		}
-		w, err := kv.WatchAll(ctx, jetstream.IgnoreDeletes())
-		if err != nil {
-			yield(nil, fmt.Errorf("open orders: %w", err))
+		if cons.CachedInfo().NumPending == 0 {
 			return
 		}
-		defer w.Stop()
+		it, err := cons.Messages(jetstream.PullMaxMessages(readAhead))
+		if err != nil {
+			yield(entry{}, fmt.Errorf("open orders: %w", err))
+			return
+		}
+		defer it.Stop()
 		for {
-			select {
-			case <-ctx.Done():
-				yield(nil, ctx.Err())
+			msg, err := it.Next(jetstream.NextContext(ctx))
+			if err != nil {
+				yield(entry{}, fmt.Errorf("open orders: %w", err))
 				return
-			case e, ok := <-w.Updates():
-				if !ok {
-					yield(nil, errors.New("open orders: the watch ended early"))
-					return
-				}
-				if e == nil {
-					return // what there was has been seen
-				}
+			}
+			meta, err := msg.Metadata()
+			if err != nil {
+				yield(entry{}, fmt.Errorf("open orders: %w", err))
+				return
+			}
+			if msg.Headers().Get("KV-Operation") == "" && msg.Headers().Get(jetstream.MarkerReasonHeader) == "" {
+				e := entry{key: strings.TrimPrefix(msg.Subject(), bus.SubjectKV(bus.BucketOpenOrders, "")), value: msg.Data(), revision: meta.Sequence.Stream}
 				if !yield(e, nil) {
 					return
 				}
+			}
+			if meta.NumPending == 0 {
+				return // what there was has been seen
 			}
 		}
 	}
 }
 
-func single(e jetstream.KeyValueEntry) (Open, error) {
-	o := Open{Revision: e.Revision()}
-	if err := json.Unmarshal(e.Value(), &o); err != nil || o.OrderID != e.Key() {
-		return Open{}, fmt.Errorf("open order %s: entry %.80q: %w", e.Key(), e.Value(), errors.Join(err, ErrEntry))
+func single(e entry) (Open, error) {
+	o := Open{Revision: e.revision}
+	if err := json.Unmarshal(e.value, &o); err != nil || o.OrderID != e.key {
+		return Open{}, fmt.Errorf("open order %s: entry %.80q: %w", e.key, e.value, errors.Join(err, ErrEntry))
 	}
 	return o, nil
 }

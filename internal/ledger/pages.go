@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
 	"github.com/simline/simline/internal/bus"
@@ -104,16 +103,16 @@ func (l *Ledger) writePage(page []*entering) error {
 }
 
 // pageOf reads a page.
-func pageOf(e jetstream.KeyValueEntry) ([]Open, error) {
+func pageOf(e entry) ([]Open, error) {
 	var open []Open
-	if err := json.Unmarshal(e.Value(), &open); err != nil {
-		return nil, fmt.Errorf("open orders: page %s: %.80q: %w", e.Key(), e.Value(), errors.Join(err, ErrEntry))
+	if err := json.Unmarshal(e.value, &open); err != nil {
+		return nil, fmt.Errorf("open orders: page %s: %.80q: %w", e.key, e.value, errors.Join(err, ErrEntry))
 	}
 	for i := range open {
 		if open[i].OrderID == "" {
-			return nil, fmt.Errorf("open orders: page %s: %w", e.Key(), ErrEntry)
+			return nil, fmt.Errorf("open orders: page %s: %w", e.key, ErrEntry)
 		}
-		open[i].page, open[i].of, open[i].Revision = e.Key(), len(open), e.Revision()
+		open[i].page, open[i].of, open[i].Revision = e.key, len(open), e.revision
 	}
 	return open, nil
 }
@@ -141,14 +140,14 @@ func (t *turned) note(o Open) (all bool) {
 }
 
 // left is what a page holds that was not taken up.
-func (t *turned) left(e jetstream.KeyValueEntry) ([]Open, error) {
+func (t *turned) left(e entry) ([]Open, error) {
 	open, err := pageOf(e)
 	if err != nil {
 		return nil, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	gone := t.pages[e.Key()]
+	gone := t.pages[e.key]
 	if len(gone) == 0 {
 		return open, nil
 	}
