@@ -197,6 +197,12 @@ func entries(ctx context.Context, b *bus.Bus) iter.Seq2[entry, error] {
 			yield(entry{}, fmt.Errorf("open orders: %w", err))
 			return
 		}
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bus.PublishTimeout)
+			defer cancel()
+			// Should it fail, the server removes the consumer itself once nobody has asked it for a while.
+			_ = b.JS.DeleteConsumer(ctx, bus.StreamKV(bus.BucketOpenOrders), cons.CachedInfo().Name)
+		}()
 		if cons.CachedInfo().NumPending == 0 {
 			return
 		}
