@@ -16,7 +16,8 @@ const (
 )
 
 // cdrYear measures the queries that dashboards make, on a year of data: what they
-// read, and how long it takes. It takes some minutes and 2 GB of disk.
+// read, and how long it takes. It takes some minutes and 2 GB of disk. What it has
+// said stands in docs/dashboards.md.
 func cdrYear(ctx context.Context) ([]Result, error) {
 	r, err := newCDRRig(ctx)
 	if err != nil {
