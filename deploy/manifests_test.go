@@ -19,6 +19,7 @@ import (
 	"github.com/simline/simline/internal/archiver"
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/cdrpull"
+	"github.com/simline/simline/internal/console"
 	"github.com/simline/simline/internal/ingest"
 	"github.com/simline/simline/internal/orderer"
 	"github.com/simline/simline/internal/reconciler"
@@ -61,6 +62,7 @@ type manifest struct {
 type container struct {
 	Name  string
 	Image string
+	Args  []string
 	Env   []struct{ Name, Value string }
 
 	Resources struct {
@@ -127,7 +129,7 @@ func settings(t *testing.T) map[string]string {
 // configs are the workers' configurations, empty.
 func configs() map[string]service.Config {
 	return map[string]service.Config{"ingest": &ingest.Config{}, "orderer": &orderer.Config{}, "cdrpull": &cdrpull.Config{},
-		"reconciler": &reconciler.Config{}, "archiver": &archiver.Config{}}
+		"reconciler": &reconciler.Config{}, "archiver": &archiver.Config{}, "console": &console.Config{}}
 }
 
 // simctlReads are the variables that provision and migrate read; they have no
@@ -156,6 +158,9 @@ func TestEveryVariableIsRead(t *testing.T) {
 		spec := m.Spec.Template.Spec
 		for _, c := range append(slices.Clone(spec.InitContainers), spec.Containers...) {
 			worker := strings.TrimPrefix(c.Image, "simline/")
+			if slices.Equal(c.Args, []string{"ui"}) { // of simctl
+				worker = "console"
+			}
 			for _, e := range c.Env {
 				switch cfg := configs()[worker]; {
 				case e.Name == "GOMEMLIMIT":
@@ -227,6 +232,8 @@ func placed(t *testing.T, dir, worker, path string) string {
 		content = b
 	case "dsn":
 		content = []byte("clickhouse://" + worker + ":secret@clickhouse.clickhouse.svc:9000/simline\n")
+	case "token":
+		content = []byte("a token of 16 or more\n")
 	case worker + ".nk":
 		content = []byte("SU…\n")
 	case "spool", "stage":

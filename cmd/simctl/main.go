@@ -36,7 +36,7 @@ func rootCommand() *cobra.Command {
 	root.PersistentFlags().StringP("output", "o", formatTable, "how to print: table, json or ndjson (one object a line)")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(provisionCommand(), migrateCommand(), doctorCommand(), orderCommand(), dlqCommand(), cdrCommand(), reconCommand(),
-		switchCommand(), spoolCommand(), backupCommand(), restoreCommand(), devCommand(), referenceCommand())
+		switchCommand(), spoolCommand(), backupCommand(), restoreCommand(), uiCommand(), devCommand(), referenceCommand())
 	usageErrors(root)
 	return root
 }

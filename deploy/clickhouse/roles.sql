@@ -43,6 +43,13 @@ GRANT SELECT ON mart.* TO simline_operator;
 GRANT INSERT ON simline.networks TO simline_operator;
 GRANT SYSTEM RELOAD DICTIONARY ON *.* TO simline_operator;
 
+-- The page: reads what it shows, and nothing else.
+CREATE ROLE IF NOT EXISTS simline_console;
+GRANT SELECT ON simline.order_events TO simline_console;
+GRANT SELECT ON simline.webhooks TO simline_console;
+GRANT SELECT ON simline.audit TO simline_console;
+GRANT SELECT ON mart.* TO simline_console;
+
 -- BI: the views of mart, and nothing beneath them. The views run with the rights
 -- of who made them.
 CREATE ROLE IF NOT EXISTS simline_bi;
@@ -51,7 +58,7 @@ GRANT SELECT ON system.one TO simline_bi;
 
 -- Who sees all accounts. For one who shall see but one account, a role and a policy
 -- of its own, as below; whoever has both roles sees the sum of both.
-CREATE ROW POLICY IF NOT EXISTS simline_bi_all ON mart.* FOR SELECT USING 1 TO simline_bi, simline_operator, simline_setup;
+CREATE ROW POLICY IF NOT EXISTS simline_bi_all ON mart.* FOR SELECT USING 1 TO simline_bi, simline_operator, simline_console, simline_setup;
 
 CREATE ROLE IF NOT EXISTS simline_bi_default;
 GRANT SELECT ON mart.* TO simline_bi_default;
@@ -67,6 +74,14 @@ CREATE SETTINGS PROFILE IF NOT EXISTS simline_bi SETTINGS
     max_threads = 4 MAX 8,
     priority = 5 MIN 5
     TO simline_bi, simline_bi_default;
+
+-- Somebody waits for the page: no question of it runs long.
+CREATE SETTINGS PROFILE IF NOT EXISTS simline_console SETTINGS
+    readonly = 2,
+    max_execution_time = 20 MIN 1 MAX 30,
+    max_memory_usage = 1000000000 MAX 2000000000,
+    max_threads = 2 MAX 4
+    TO simline_console;
 
 -- Loads sort and deduplicate in Go; their inserts are blocks, never buffered.
 CREATE SETTINGS PROFILE IF NOT EXISTS simline_worker SETTINGS

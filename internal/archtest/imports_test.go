@@ -49,12 +49,13 @@ var mayImport = []struct {
 	{"internal/reconciler", production},
 	{"internal/archiver", production},
 	{"internal/operator", slices.Concat(production, []string{"internal/orderer"})}, // its switches
+	{"internal/console", slices.Concat(production, []string{"internal/operator", "internal/reconciler"})}, // its findings
 	{"internal/sim", []string{"internal/supplier", "internal/cdr", "internal/sim"}},
 	{"internal/devstack", []string{"internal/sim", "internal/bus", "internal/warehouse", "internal/devstack"}},
 	{"internal/e2e", slices.Concat(production, []string{"internal/devstack", "internal/sim", "internal/e2e"})},
 	{"internal/chaos", slices.Concat(production, []string{"internal/devstack", "internal/sim", "internal/e2e"})},
 	{"internal/soak", slices.Concat(production, []string{"internal/devstack", "internal/sim", "internal/e2e"})},
-	{"internal/tools", slices.Concat(production, workers)},
+	{"internal/tools", slices.Concat(production, workers, []string{"internal/console"})},
 	{"internal/archtest", nil},
 	{"deploy", nil},
 	{"bench", slices.Concat(production, workers, []string{"internal/devstack", "internal/sim", "internal/e2e"})},

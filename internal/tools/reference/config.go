@@ -28,7 +28,7 @@ type settings struct {
 	shared []string  // keys of the structs that it embeds
 }
 
-var processes = []string{"ingest", "orderer", "cdrpull", "reconciler", "archiver"}
+var processes = []string{"ingest", "orderer", "cdrpull", "reconciler", "archiver", "console"}
 
 func configPage() ([]byte, error) {
 	found := map[string]settings{}

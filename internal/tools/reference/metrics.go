@@ -12,6 +12,7 @@ import (
 	"github.com/simline/simline/internal/archiver"
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/cdrpull"
+	"github.com/simline/simline/internal/console"
 	"github.com/simline/simline/internal/ingest"
 	"github.com/simline/simline/internal/orderer"
 	"github.com/simline/simline/internal/reconciler"
@@ -27,6 +28,7 @@ var registrations = []struct {
 	{"cdrpull", cdrpull.Describe},
 	{"reconciler", func(r prometheus.Registerer) { reconciler.NewMetrics(r) }},
 	{"archiver", archiver.Describe},
+	{"console", console.Describe},
 	{"orderer and cdrpull: what lies on NATS for them", func(r prometheus.Registerer) { r.MustRegister(bus.NewBacklog(nil)) }},
 }
 
