@@ -47,6 +47,7 @@ var suites = []suite{
 	{"cdr_decode", cdrDecode},
 	{"cdr_memory", cdrMemory},
 	{"cdr_year", cdrYear},
+	{"console", consoleBench},
 }
 
 func main() {

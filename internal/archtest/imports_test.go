@@ -58,7 +58,7 @@ var mayImport = []struct {
 	{"internal/tools", slices.Concat(production, workers, []string{"internal/console"})},
 	{"internal/archtest", nil},
 	{"deploy", nil},
-	{"bench", slices.Concat(production, workers, []string{"internal/devstack", "internal/sim", "internal/e2e"})},
+	{"bench", slices.Concat(production, workers, []string{"internal/operator", "internal/console", "internal/devstack", "internal/sim", "internal/e2e"})},
 }
 
 func TestImports(t *testing.T) {
