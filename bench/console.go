@@ -208,6 +208,7 @@ func fillConsole(ctx context.Context, b *bus.Bus, db *warehouse.DB, orders, lett
 	epoch, begin := s.CachedInfo().Created.UTC().Truncate(time.Millisecond), time.Now().Add(-6*24*time.Hour).UTC()
 	states := []order.State{order.Intent, order.Placed, order.Fulfilled}
 	rows := make([]warehouse.OrderEvent, 0, 30_000)
+	in := warehouse.NewEventInserter(db, warehouse.OrderEvents)
 	for i := range orders {
 		id, at := fmt.Sprintf("bench-%06d", i), begin.Add(time.Duration(i)*5*time.Second)
 		for j, state := range states {
@@ -219,7 +220,7 @@ func fillConsole(ctx context.Context, b *bus.Bus, db *warehouse.DB, orders, lett
 				Quantity: 1, At: at.Add(time.Duration(j) * time.Second), AcceptedAt: at})
 		}
 		if len(rows) == cap(rows) || i == orders-1 {
-			if err := warehouse.InsertEvents(ctx, db, warehouse.OrderEvents, fmt.Sprint("bench-", i), rows); err != nil {
+			if err := in.Insert(ctx, fmt.Sprint("bench-", i), in.Block(rows)); err != nil {
 				return err
 			}
 			rows = rows[:0]

@@ -188,7 +188,7 @@ func (r *rig) story(records ...order.Record) {
 		}
 		rows = append(rows, row)
 	}
-	if err := warehouse.InsertEvents(context.Background(), r.db, warehouse.OrderEvents, uuid.NewString(), rows); err != nil {
+	if err := insert(context.Background(), r.db, warehouse.OrderEvents, uuid.NewString(), rows); err != nil {
 		r.t.Fatal(err)
 	}
 	last := records[len(records)-1]
@@ -197,6 +197,12 @@ func (r *rig) story(records ...order.Record) {
 			r.t.Fatal(err)
 		}
 	}
+}
+
+// insert is what archiver does with a batch.
+func insert[R any](ctx context.Context, db *warehouse.DB, table warehouse.EventTable[R], token string, rows []R) error {
+	in := warehouse.NewEventInserter(db, table)
+	return in.Insert(ctx, token, in.Block(rows))
 }
 
 func (r *rig) epoch(stream string) time.Time {
@@ -272,9 +278,9 @@ func (r *rig) seed() {
 	r.story(life("held-1", order.ESIMFly, now.Add(-25*time.Minute), order.Intent, order.Unknown, order.Intent, order.Unknown, order.Held)...)
 	r.story(life("held-2", order.EIOTCLUB, now.Add(-15*time.Minute), order.Intent, order.Unknown, order.Held)...)
 
-	must(warehouse.InsertEvents(ctx, r.db, warehouse.Webhooks, "w", []warehouse.Webhook{{EventKey: warehouse.EventKey{Epoch: r.epoch(bus.StreamWebhooks), Sequence: 1, PublishedAt: now, ArchivedAt: now, Raw: "{}"},
+	must(insert(ctx, r.db, warehouse.Webhooks, "w", []warehouse.Webhook{{EventKey: warehouse.EventKey{Epoch: r.epoch(bus.StreamWebhooks), Sequence: 1, PublishedAt: now, ArchivedAt: now, Raw: "{}"},
 		MessageID: "eiotclub:default:n-1", Supplier: "eiotclub", Account: "default", Event: "SubPkgList", NotificationID: "n-1", ReceivedAt: now.Add(-24 * time.Minute), SentAt: now.Add(-24 * time.Minute), Orders: []string{"held-1"}}}))
-	must(warehouse.InsertEvents(ctx, r.db, warehouse.Audits, "a", []warehouse.Audit{{EventKey: warehouse.EventKey{Epoch: r.epoch(bus.StreamAudit), Sequence: 1, PublishedAt: now, ArchivedAt: now, Raw: "{}"},
+	must(insert(ctx, r.db, warehouse.Audits, "a", []warehouse.Audit{{EventKey: warehouse.EventKey{Epoch: r.epoch(bus.StreamAudit), Sequence: 1, PublishedAt: now, ArchivedAt: now, Raw: "{}"},
 		Action: wire.ActOrderReveal, Target: "held-1", Actor: "ben", Reason: "comparing with the supplier's list", Via: wire.ViaSimctl, At: now.Add(-20 * time.Minute)}}))
 
 	request := func(id, more string) []byte {
