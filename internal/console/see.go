@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"html/template"
@@ -75,7 +76,7 @@ func (s *Server) overview(w http.ResponseWriter, r *http.Request, _ session) {
 	if sampled && last.messages[bus.StreamDead] > 0 {
 		notices = append(notices, notice{"warn", num(last.messages[bus.StreamDead]) + " dead letters", "/dead"})
 	}
-	if list, err := s.book.List(ctx, ""); err != nil {
+	if list, err := s.standing(ctx); err != nil {
 		bad("findings", err)
 	} else {
 		n := map[string]int{}
@@ -99,7 +100,7 @@ func (s *Server) overview(w http.ResponseWriter, r *http.Request, _ session) {
 			}
 		}
 	}
-	fresh, err := s.db.Freshness(ctx)
+	fresh, _, err := s.fresh.get(s.now(), countsFresh, func() ([]warehouse.Freshness, error) { return s.db.Freshness(ctx) })
 	if err != nil {
 		bad("coverage", err)
 	}
@@ -109,6 +110,12 @@ func (s *Server) overview(w http.ResponseWriter, r *http.Request, _ session) {
 		}
 	}
 	s.render(w, r, http.StatusOK, "overview", map[string]any{"Lines": s.lines.lines(), "States": states, "Total": total, "CountedAt": at, "Notices": notices, "Fresh": fresh, "Sampled": sampled})
+}
+
+// standing are the findings that stand, read once for all who look.
+func (s *Server) standing(ctx context.Context) ([]reconciler.Entry, error) {
+	list, _, err := s.found.get(s.now(), countsFresh, func() ([]reconciler.Entry, error) { return s.book.List(ctx, "") })
+	return list, err
 }
 
 // listed is how many rows a list shows.

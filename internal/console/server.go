@@ -45,6 +45,8 @@ type Server struct {
 	pages   map[string]*template.Template
 	lines   *sampler
 	counts  cached[[]warehouse.StateCount]
+	fresh   cached[[]warehouse.Freshness]
+	found   cached[[]reconciler.Entry]
 	seconds *prometheus.HistogramVec
 	failed  prometheus.Counter
 

@@ -70,7 +70,7 @@ func (s *Server) story(w http.ResponseWriter, r *http.Request, events []operator
 	}
 	slices.SortStableFunc(list, func(a, b happening) int { return a.At.Compare(b.At) })
 	var found []reconciler.Entry
-	entries, err := s.book.List(ctx, "")
+	entries, err := s.standing(ctx)
 	if err != nil {
 		gaps = append(gaps, "findings: "+err.Error())
 	}
