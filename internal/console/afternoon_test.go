@@ -126,7 +126,7 @@ func TestBadAfternoonOnThePage(t *testing.T) {
 	stage.Stack.ESIMFly.Faults().MustAdd(fault.Rule{Kind: fault.LostReply, Path: "POST /api/v1/business/esims/order", Times: 1})
 	submit(fly("lost-1"), "ticket 2")
 	c.until(r.url+"/held", "lost-1")
-	c.until(r.url+"/", "1 orders wait for a person")
+	c.until(r.url+"/", "1 order waits for a person")
 	c.shot("afternoon-held")
 
 	c.form(r.url+"/switches", "/switches", map[string]string{"switch": "esimfly.pause", "reason": "they lose answers"})

@@ -41,11 +41,11 @@ func newChrome(t *testing.T) *chrome {
 		}
 		t.Fatal(err)
 	}
-	opts := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()),
+	opts := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(path), chromedp.NoSandbox,
 		chromedp.Flag("font-render-hinting", "none"), chromedp.WSURLReadTimeout(time.Minute))
 	alloc, end := chromedp.NewExecAllocator(context.Background(), opts...)
 	first, stop := chromedp.NewContext(alloc)
-	t.Cleanup(func() { stop(); end() })
+	t.Cleanup(func() { _ = chromedp.Cancel(first); stop(); end() }) // Cancel waits for its end; what it says of that is its own affair
 	c := &chrome{t: t, ctx: first}
 	if err := chromedp.Listen(first, func(ev any) {
 		c.mu.Lock()

@@ -62,6 +62,14 @@ func num(v any) string {
 	return sign + b.String()
 }
 
+// several is a number of things, with the word that fits it.
+func several(n uint64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return num(n) + " " + many
+}
+
 // bytesText is an amount of data for a glance; the exact number stands beside it.
 func bytesText(n uint64) string {
 	const unit = 1000

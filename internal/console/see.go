@@ -3,7 +3,6 @@ package console
 import (
 	"context"
 	"errors"
-	"fmt"
 	"html/template"
 	"net/http"
 	"slices"
@@ -68,13 +67,13 @@ func (s *Server) overview(w http.ResponseWriter, r *http.Request, _ session) {
 		states = append(states, state{string(st), n, share})
 	}
 	if n := by[string(order.Held)]; n > 0 {
-		notices = append(notices, notice{"bad", num(n) + " orders wait for a person", "/held"})
+		notices = append(notices, notice{"bad", several(n, "order waits", "orders wait") + " for a person", "/held"})
 	}
 	if n := by[string(order.Unknown)]; n > 0 {
-		notices = append(notices, notice{"warn", num(n) + " orders of unknown outcome are being looked up", "/orders?state=unknown"})
+		notices = append(notices, notice{"warn", several(n, "order", "orders") + " of unknown outcome to be looked up", "/orders?state=unknown"})
 	}
 	if sampled && last.messages[bus.StreamDead] > 0 {
-		notices = append(notices, notice{"warn", num(last.messages[bus.StreamDead]) + " dead letters", "/dead"})
+		notices = append(notices, notice{"warn", several(last.messages[bus.StreamDead], "dead letter", "dead letters"), "/dead"})
 	}
 	if list, err := s.standing(ctx); err != nil {
 		bad("findings", err)
@@ -87,7 +86,7 @@ func (s *Server) overview(w http.ResponseWriter, r *http.Request, _ session) {
 		}
 		for _, severity := range []string{"critical", "warning"} {
 			if n[severity] > 0 {
-				notices = append(notices, notice{tone(severity), fmt.Sprintf("%d open findings, %s", n[severity], severity), "/findings?severity=" + severity})
+				notices = append(notices, notice{tone(severity), several(uint64(n[severity]), "open finding", "open findings") + ", " + severity, "/findings?severity=" + severity})
 			}
 		}
 	}
@@ -106,7 +105,7 @@ func (s *Server) overview(w http.ResponseWriter, r *http.Request, _ session) {
 	}
 	for _, f := range fresh {
 		if f.Late > 0 {
-			notices = append(notices, notice{"warn", fmt.Sprintf("account %s: usage of %d half hours is missing", f.Account, f.Late), "/coverage"})
+			notices = append(notices, notice{"warn", "account " + f.Account + ": usage of " + several(f.Late, "half hour", "half hours") + " is missing", "/coverage"})
 		}
 	}
 	s.render(w, r, http.StatusOK, "overview", map[string]any{"Lines": s.lines.lines(), "States": states, "Total": total, "CountedAt": at, "Notices": notices, "Fresh": fresh, "Sampled": sampled})

@@ -14,7 +14,7 @@ func TestViews(t *testing.T) {
 	r.s.lines.take(t.Context())
 	r.login()
 	for path, want := range map[string][]string{
-		"/":                                  {"2 orders wait for a person", "11 dead letters", "1 open findings, critical", "24</td>", "reconciler", "archiver"},
+		"/":                                  {"2 orders wait for a person", "11 dead letters", "1 open finding, critical", "24</td>", "reconciler", "archiver"},
 		"/orders":                            {"held-2", "waits for no funds", "2.72 USD", "630000198311140000"},
 		"/orders?state=held":                 {"held-1", "held-2"},
 		"/orders?supplier=esimfly":           {"being-looked-up"},
