@@ -23,6 +23,9 @@ GRANT SELECT, INSERT ON simline.archive_skipped_local TO simline_archiver;
 GRANT SELECT ON simline.cdr_local TO simline_reconciler;
 GRANT SELECT ON simline.cdr_files_local TO simline_reconciler;
 GRANT SELECT ON simline.order_events_local TO simline_reconciler;
+GRANT SELECT ON simline.order_events_local TO simline_console;
+GRANT SELECT ON simline.webhooks_local TO simline_console;
+GRANT SELECT ON simline.audit_local TO simline_console;
 GRANT INSERT ON simline.networks_local TO simline_operator;
 
 -- An insert has arrived when its shard has it, on most of its replicas; a read sees
@@ -35,7 +38,7 @@ CREATE SETTINGS PROFILE IF NOT EXISTS simline_cluster SETTINGS
     select_sequential_consistency = 1,
     distributed_product_mode = 'global',
     load_balancing = 'in_order'
-    TO simline_setup, simline_cdrpull, simline_archiver, simline_reconciler, simline_operator;
+    TO simline_setup, simline_cdrpull, simline_archiver, simline_reconciler, simline_operator, simline_console;
 
 CREATE SETTINGS PROFILE IF NOT EXISTS simline_cluster_bi SETTINGS
     distributed_product_mode = 'global'

@@ -63,7 +63,7 @@ func bars(list []bar, label func(time.Time) string, unit func(uint64) string) te
 		height := float64(h-12) * (float64(b.Value) / float64(top))
 		x := left + float64(i)*step
 		fmt.Fprintf(&s, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f"><title>%s: %s</title></rect>`, x+step*.1, float64(h)-height, step*.8, height, label(b.At), num(b.Value))
-		if i%every == 0 {
+		if i%every == 0 && i+every/2 < len(list) {
 			fmt.Fprintf(&s, `<text x="%.1f" y="%d" class="time">%s</text>`, x+step/2, h+18, label(b.At))
 		}
 	}
@@ -89,7 +89,7 @@ const slotsOfDay = 48
 
 // heat draws one account's half hours, a row per day, the newest above.
 func heat(slots []warehouse.Slot) template.HTML {
-	const cell, left, head = 18, 64, 22
+	const cell, left, head = 18, 84, 22
 	byDay := map[string][]warehouse.Slot{}
 	var days []string
 	for _, s := range slots {

@@ -150,8 +150,8 @@ func (s *sampler) lines() []Line {
 		{Name: "ingest", Does: "notifications stored", Flows: []Flow{flow("notifications", bus.StreamWebhooks)}},
 		{Name: "orderer", Does: "orders moved", Flows: []Flow{flow("order events", bus.StreamOrderEvents), flow("requests", bus.StreamOrders), flow("evidence", bus.StreamEvidence)},
 			Waits: wait(append(append(orders, evidence...), hooks...)...)},
-		{Name: "cdrpull", Does: "usage loaded", Flows: []Flow{flow("files and gaps", bus.StreamCDREvents), flow("files announced", bus.StreamCDR)}, Waits: wait(bus.StreamCDR + "/" + bus.ConsumerCDRPull)},
-		{Name: "reconciler", Does: "books compared", Flows: []Flow{flow("words about findings", bus.StreamFindings), flow("tasks", bus.StreamTasks)}, Waits: wait(bus.StreamTasks + "/" + bus.ConsumerReconcilerTasks)},
+		{Name: "cdrpull", Does: "usage loaded", Flows: []Flow{flow("files", bus.StreamCDREvents), flow("files announced", bus.StreamCDR)}, Waits: wait(bus.StreamCDR + "/" + bus.ConsumerCDRPull)},
+		{Name: "reconciler", Does: "books compared", Flows: []Flow{flow("findings", bus.StreamFindings), flow("tasks", bus.StreamTasks)}, Waits: wait(bus.StreamTasks + "/" + bus.ConsumerReconcilerTasks)},
 		{Name: "archiver", Does: "kept in ClickHouse", Flows: []Flow{archived(ring)}, Waits: wait(archive...)},
 	}
 	for i := range list {
