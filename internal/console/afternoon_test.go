@@ -31,7 +31,7 @@ func (c *chrome) form(page, action string, fields map[string]string) {
 	c.do(page, chromedp.Navigate(page), chromedp.WaitReady(chromedp.CSS(`footer`)))
 	found := ask(c, chromedp.Evaluate[bool](fmt.Sprintf(`(() => {
 		const want = %s, action = %q;
-		const form = [...document.forms].find(f => f.getAttribute("action") === action && (!want.switch || f.elements.switch.value === want.switch));
+		const form = [...document.forms].find(f => f.method === "post" && f.getAttribute("action") === action && (!want.switch || f.elements.switch.value === want.switch));
 		if (!form) return false;
 		for (const [name, value] of Object.entries(want)) {
 			const field = form.elements[name];
