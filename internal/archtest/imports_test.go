@@ -48,7 +48,7 @@ var mayImport = []struct {
 	{"internal/cdrpull", production},
 	{"internal/reconciler", production},
 	{"internal/archiver", production},
-	{"internal/operator", slices.Concat(production, []string{"internal/orderer"})}, // its switches
+	{"internal/operator", slices.Concat(production, []string{"internal/orderer"})},                        // its switches
 	{"internal/console", slices.Concat(production, []string{"internal/operator", "internal/reconciler"})}, // its findings
 	{"internal/sim", []string{"internal/supplier", "internal/cdr", "internal/sim"}},
 	{"internal/devstack", []string{"internal/sim", "internal/bus", "internal/warehouse", "internal/devstack"}},
