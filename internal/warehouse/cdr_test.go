@@ -408,7 +408,7 @@ func TestConfirmedAndConflicts(t *testing.T) {
 	if raw := one[string](t, db, "SELECT raw FROM simline.cdr_rejects WHERE line = 2 AND reason = 'id'"); raw != "x'\\" {
 		t.Fatalf("raw %q", raw)
 	}
-	if n := one[uint64](t, db, "SELECT count() FROM simline.cdr_rejects"); n != 1 {
+	if n := one[uint64](t, db, "SELECT count() FROM mart.cdr_rejects WHERE line = 2"); n != 1 {
 		t.Fatalf("%d rejects, want 1", n)
 	}
 }
