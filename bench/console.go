@@ -169,6 +169,17 @@ func askConsole(ctx context.Context, base string, orders int) ([]Result, error) 
 	return out, nil
 }
 
+// paintedAt waits for the browser to say when it painted first, in milliseconds.
+const paintedAt = `new Promise((done, fail) => {
+	const look = (left) => {
+		const paint = performance.getEntriesByName("first-contentful-paint")[0];
+		if (paint) done(paint.startTime);
+		else if (left) setTimeout(look, 20, left - 1);
+		else fail(new Error("nothing was painted"));
+	};
+	look(150);
+})`
+
 // firstPaint is the median of when Chromium paints the overview first.
 func firstPaint(ctx context.Context, base string) (float64, error) {
 	path, err := exec.LookPath("chromium")
@@ -189,7 +200,7 @@ func firstPaint(ctx context.Context, base string) (float64, error) {
 		if err := chromedp.Do(tab, chromedp.Navigate(base), chromedp.WaitVisible(chromedp.CSS(`header.top`))); err != nil {
 			return 0, err
 		}
-		v, err := chromedp.Run(tab, chromedp.Evaluate[float64](`performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? 0`))
+		v, err := chromedp.Run(tab, chromedp.Evaluate[float64](paintedAt, chromedp.EvalAwaitPromise))
 		if err != nil {
 			return 0, err
 		}
