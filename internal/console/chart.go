@@ -89,7 +89,7 @@ const slotsOfDay = 48
 
 // heat draws one account's half hours, a row per day, the newest above.
 func heat(slots []warehouse.Slot) template.HTML {
-	const cell, left, head = 18, 84, 22
+	const cell, left, head = 18, 104, 22
 	byDay := map[string][]warehouse.Slot{}
 	var days []string
 	for _, s := range slots {
