@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -189,7 +190,8 @@ func (r *reader) next(wait time.Duration) (record, error) {
 // seal encodes the rows while the batch before is being inserted; their memory is
 // the next batch's.
 func (b *batch[R]) seal(l *line[R]) {
-	b.block, b.count = l.into.Block(b.rows), len(b.rows)
+	// Columns repeat some of the data, and are rid of the envelope.
+	b.block, b.count = l.into.Block(b.rows, b.bytes+b.bytes/8), len(b.rows)
 	clear(b.rows)
 	l.rows, b.rows = b.rows[:0], nil
 }
@@ -216,6 +218,7 @@ func (l *line[R]) nextBatch(r source, epoch time.Time) (batch[R], error) {
 			return b, err
 		case len(b.rows) == 0:
 			b.first, b.oldest, until = rec.sequence, rec.publishedAt, time.Now().Add(l.cfg.MaxDelay)
+			b.rows = slices.Grow(b.rows, l.room(rec))
 		case rec.sequence/warehouse.EventPartition != b.first/warehouse.EventPartition:
 			r.unread(rec)
 			return b, nil
@@ -241,6 +244,11 @@ func (l *line[R]) nextBatch(r source, epoch time.Time) (batch[R], error) {
 		}
 	}
 	return b, nil
+}
+
+// room is how many rows a batch that begins with rec may come to hold.
+func (l *line[R]) room(rec record) int {
+	return int(min(rec.pending+1, uint64(l.cfg.MaxRows), uint64(l.cfg.MaxBytes/max(1, len(rec.data)))+1))
 }
 
 // watchLag keeps the lag visible while messages do not move.

@@ -74,7 +74,7 @@ func redact(raw string) string {
 	if !mayHoldSecret(raw) {
 		return raw
 	}
-	r := redactor{in: []byte(raw)}
+	r := redactor{in: []byte(raw), out: make([]byte, 0, len(raw))}
 	if !r.value(0, 0) {
 		return `"` + redacted + `"` // it was walked before, so this does not happen
 	}

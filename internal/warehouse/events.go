@@ -51,8 +51,9 @@ type EventBlock[R any] struct {
 }
 
 // Block encodes rows, which must be of one epoch, in ascending sequence and within
-// one partition. It keeps none of them.
-func (e *EventInserter[R]) Block(rows []R) EventBlock[R] {
+// one partition. It keeps none of them. size is about the bytes they will take: a large
+// block that grows by appending is copied several times over.
+func (e *EventInserter[R]) Block(rows []R, size int) EventBlock[R] {
 	if !e.db.http {
 		return EventBlock[R]{rows: slices.Clone(rows), n: len(rows)}
 	}
@@ -61,7 +62,7 @@ func (e *EventInserter[R]) Block(rows []R) EventBlock[R] {
 	case b = <-e.spare:
 	default:
 	}
-	return EventBlock[R]{native: e.table.encode(b[:0], rows), n: len(rows)}
+	return EventBlock[R]{native: e.table.encode(slices.Grow(b[:0], size), rows), n: len(rows)}
 }
 
 // Insert writes a block. token must name it: the same token, the same rows. It

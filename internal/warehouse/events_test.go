@@ -207,5 +207,5 @@ func TestParseMicros(t *testing.T) {
 
 func insert[R any](ctx context.Context, db *warehouse.DB, table warehouse.EventTable[R], token string, rows []R) error {
 	in := warehouse.NewEventInserter(db, table)
-	return in.Insert(ctx, token, in.Block(rows))
+	return in.Insert(ctx, token, in.Block(rows, 0))
 }
