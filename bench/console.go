@@ -231,7 +231,7 @@ func fillConsole(ctx context.Context, b *bus.Bus, db *warehouse.DB, orders, lett
 				Quantity: 1, At: at.Add(time.Duration(j) * time.Second), AcceptedAt: at})
 		}
 		if len(rows) == cap(rows) || i == orders-1 {
-			if err := in.Insert(ctx, fmt.Sprint("bench-", i), in.Block(rows)); err != nil {
+			if err := in.Insert(ctx, fmt.Sprint("bench-", i), in.Block(rows, 0)); err != nil {
 				return err
 			}
 			rows = rows[:0]

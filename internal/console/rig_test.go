@@ -202,7 +202,7 @@ func (r *rig) story(records ...order.Record) {
 // insert is what archiver does with a batch.
 func insert[R any](ctx context.Context, db *warehouse.DB, table warehouse.EventTable[R], token string, rows []R) error {
 	in := warehouse.NewEventInserter(db, table)
-	return in.Insert(ctx, token, in.Block(rows))
+	return in.Insert(ctx, token, in.Block(rows, 0))
 }
 
 func (r *rig) epoch(stream string) time.Time {
