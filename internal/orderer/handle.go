@@ -170,7 +170,28 @@ func (w *Worker) guard(ctx context.Context, s stand) error {
 	if s.due.IsZero() || s.guarded {
 		return nil
 	}
-	return w.ledger.Guard(ctx, openEntry(s.Record, s.due))
+	if err := w.ledger.Guard(ctx, openEntry(s.Record, s.due)); err != nil {
+		return err
+	}
+	return w.overtaken(ctx, s.Entry, s.due)
+}
+
+// overtaken reads an order again whose entry was written with a turn that is far off.
+// Between its event and that entry another may have moved it, by a person's word or a
+// notification, and its entry, or the removal of it, came before ours: nobody would
+// look at what we wrote until its turn, and it would be listed as what it is no more.
+func (w *Worker) overtaken(ctx context.Context, wrote ledger.Entry, due time.Time) error {
+	if due.Sub(w.now()) < farOff {
+		return nil
+	}
+	cur, found, err := w.ledger.Get(ctx, wrote.OrderID)
+	switch {
+	case err != nil || !found || cur.Seq == wrote.Seq:
+		return err
+	case cur.State.Settled():
+		return w.ledger.Unguard(ctx, cur.OrderID)
+	}
+	return w.ledger.Guard(ctx, openEntry(cur.Record, w.now()))
 }
 
 // due is when something is to be done with an order again; zero if it is settled.
@@ -194,6 +215,8 @@ func (w *Worker) due(a *account, r order.Record) time.Time {
 }
 
 const (
+	// farOff is a turn that is not waited for to find an entry out of date.
+	farOff = time.Minute
 	// heldInterval is how often a held order is looked at, for proof that it was placed.
 	heldInterval = 15 * time.Minute
 	// maxFulfilInterval is how rarely a placed order is looked at in the end.

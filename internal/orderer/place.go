@@ -148,7 +148,10 @@ func (w *Worker) outcome(ctx context.Context, a *account, intent ledger.Entry, r
 }
 
 // record writes an order's next event and, if it is not settled by that, its entry
-// in the index: neither needs the other to be there first.
+// in the index. A new order that was placed shares a page with others, which is
+// written beside the event: neither needs the other to be there first. Any other has
+// an entry of its own, after the event: its turn may be far off, and if somebody
+// settles it before that, what goes is its own entry.
 func (w *Worker) record(ctx context.Context, a *account, cur ledger.Entry, r order.Record) (stand, error) {
 	if r.State == order.Held {
 		w.describe(ctx, a, &r)
@@ -158,22 +161,21 @@ func (w *Worker) record(ctx context.Context, a *account, cur ledger.Entry, r ord
 		next, err := w.append(ctx, cur, r)
 		return stand{Entry: next}, err
 	}
-	entered := w.enter(ctx, cur, openEntry(r, due))
+	var entered func() error
+	if cur.New && r.State == order.Placed {
+		entered = w.ledger.Enter(ctx, openEntry(r, due))
+	}
 	next, err := w.append(ctx, cur, r)
-	guardErr := entered()
 	next.New = false
+	s := stand{Entry: next, due: due}
 	// If we die here, between the two or after them: an event without an entry has
 	// its message still, which comes again; an entry without an event is found to be
 	// early by the sweep, which asks the ledger.
-	return stand{Entry: next, due: due, guarded: guardErr == nil}, err
-}
-
-// enter sends an order's entry into the index on its way, and returns what waits
-// until it is there. A new order shares a page with others; one that may have been
-// there before has an entry of its own, whose turn is after the event.
-func (w *Worker) enter(ctx context.Context, cur ledger.Entry, o ledger.Open) (wait func() error) {
-	if cur.New {
-		return w.ledger.Enter(ctx, o)
+	switch {
+	case entered != nil:
+		s.guarded = entered() == nil
+	case err == nil:
+		s.guarded = w.guard(ctx, s) == nil
 	}
-	return func() error { return w.ledger.Guard(ctx, o) }
+	return s, err
 }
