@@ -60,11 +60,11 @@ func (m *mortal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m.writes = append(m.writes, strings.Join(strings.Fields(sql)[:3], " "))
 		now = len(m.writes) == m.dieAt
 	}
-	dead := m.dead
+	dead, after := m.dead, m.after
 	m.dead = dead || now
 	m.mu.Unlock()
 	switch {
-	case now && m.after:
+	case now && after:
 		m.proxy.ServeHTTP(httptest.NewRecorder(), r)
 		panic(http.ErrAbortHandler) // closes the connection
 	case now, dead:
