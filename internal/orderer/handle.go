@@ -173,6 +173,8 @@ func (w *Worker) guard(ctx context.Context, s stand) error {
 	if err := w.ledger.Guard(ctx, openEntry(s.Record, s.due)); err != nil {
 		return err
 	}
+	// If we die here: the entry may list an order that was settled meanwhile. It does
+	// so until its turn, when the sweep asks the ledger and removes it.
 	return w.overtaken(ctx, s.Entry, s.due)
 }
 
