@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/sim/fault"
 	"github.com/simline/simline/internal/supplier/eiotclub"
@@ -211,6 +212,20 @@ func TestAPersonSettlesWhatNobodyElseCan(t *testing.T) {
 		// The same word once more, as after a death before its acknowledgement.
 		if v := w.worker.take(t.Context(), ev); !v.IsDone() || w.bought(r) != 1 {
 			t.Errorf("said again: %+v, bought %d times", v, w.bought(r))
+		}
+	})
+	t.Run("settled before its entry was written", func(t *testing.T) {
+		held := w.held("h4", wait)
+		w.evidence(person("h4", order.CertainNotPlaced))
+		wait("h4", order.Rejected)
+		late := stand{Entry: ledger.Entry{Record: held}, due: w.worker.now().Add(heldInterval)}
+		if err := w.worker.guard(t.Context(), late); err != nil {
+			t.Fatal(err)
+		}
+		for o, err := range ledger.WalkOpen(t.Context(), w.worker.bus) {
+			if err != nil || o.OrderID == "h4" {
+				t.Errorf("listed although it is settled: %+v, %v", o, err)
+			}
 		}
 	})
 	t.Run("settled already", func(t *testing.T) {
