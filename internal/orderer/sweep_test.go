@@ -39,7 +39,7 @@ func (l *cutOff) All(ctx context.Context) iter.Seq2[ledger.Open, error] {
 // for walks that are long because there is much to read.
 func TestCutOffWalkIsMadeUpFor(t *testing.T) {
 	w := newWorld(t)
-	cut := &cutOff{Ledger: w.ledger, hang: 300 * time.Millisecond, again: make(chan struct{})}
+	cut := &cutOff{Ledger: w.ledger, hang: time.Second, again: make(chan struct{})}
 	w.worker.ledger = cut
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
