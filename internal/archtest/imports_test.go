@@ -40,6 +40,7 @@ var mayImport = []struct {
 	{"internal/ledger", []string{"internal/order", "internal/wire", "internal/bus", "internal/trace"}},
 	{"internal/warehouse/warehousetest", []string{"internal/devstack", "schemas"}},
 	{"internal/warehouse", []string{"schemas", "internal/cdr", "internal/order"}},
+	{"internal/ftpdir/ftptest", []string{"internal/devstack"}},
 	{"internal/ftpdir", nil},
 	{"internal/service", []string{"internal/trace"}},
 	{"internal/trace", nil},

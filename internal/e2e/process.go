@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/simline/simline/internal/devstack/freeport"
 )
 
 // Workers are the five binaries, in the order in which they start.
@@ -73,22 +74,13 @@ type Process struct {
 // NewProcess prepares a worker: its binary in bin, its own admin port, env on
 // top of nothing but PATH and HOME, its log appended to dir/name.log.
 func NewProcess(name, bin, dir string, env []string) (*Process, error) {
-	port, err := freePort()
+	port, err := freeport.Find()
 	if err != nil {
 		return nil, err
 	}
 	admin := "127.0.0.1:" + strconv.Itoa(port)
 	base := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "ADMIN_ADDR=" + admin, "LOG_FORMAT=json"}
 	return &Process{Name: name, Admin: "http://" + admin, path: filepath.Join(bin, name), env: append(base, env...), log: filepath.Join(dir, name+".log")}, nil
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // Start runs the binary and returns once it is ready.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/devstack"
+	"github.com/simline/simline/internal/devstack/freeport"
 	simeiotclub "github.com/simline/simline/internal/sim/eiotclub"
 	"github.com/simline/simline/internal/sim/eiotclub/feed"
 	simesimfly "github.com/simline/simline/internal/sim/esimfly"
@@ -75,7 +76,7 @@ func NewStage(ctx context.Context, cfg StageConfig) (_ *Stage, err error) {
 			return nil, err
 		}
 	}
-	port, err := freePort()
+	port, err := freeport.Find()
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/devstack/freeport"
 	"github.com/simline/simline/internal/e2e"
 	"github.com/simline/simline/internal/warehouse"
 	"github.com/simline/simline/internal/warehouse/warehousetest"
@@ -166,12 +168,11 @@ func (s *storm) worker(name, bin, dir string, env ...string) *e2e.Process {
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 // send posts notifications, one in eight of them forged, one in eight a repeat.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/devstack/freeport"
 )
 
 // Nodes is how many NATS servers there are; each stream is on all of them.
@@ -51,10 +51,10 @@ func StartCluster(ctx context.Context, dir, conf string) (_ *Cluster, err error)
 	}
 	for i := range c.nodes {
 		n := &node{name: fmt.Sprintf("nats-%d", i), store: filepath.Join(dir, fmt.Sprintf("store-%d", i))}
-		if n.client, err = freePort(); err != nil {
+		if n.client, err = freeport.Find(); err != nil {
 			return nil, err
 		}
-		if n.route, err = freePort(); err != nil {
+		if n.route, err = freeport.Find(); err != nil {
 			return nil, err
 		}
 		c.nodes[i] = n
@@ -176,13 +176,4 @@ func (c *Cluster) Stop() {
 			c.Kill(i)
 		}
 	}
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/devstack"
+	"github.com/simline/simline/internal/devstack/freeport"
 	"github.com/simline/simline/internal/e2e"
 	simeiotclub "github.com/simline/simline/internal/sim/eiotclub"
 	"github.com/simline/simline/internal/sim/eiotclub/feed"
@@ -161,7 +162,7 @@ func (s *Site) startWorkers(ctx context.Context, cfg Config, env []string) error
 			}
 			own := append(append([]string(nil), env...), "NATS_CREDS="+s.Cluster.Creds(name), "SPOOL_DIR="+filepath.Join(dir, "spool"))
 			if name == bus.UserIngest {
-				port, err := freePort()
+				port, err := freeport.Find()
 				if err != nil {
 					return err
 				}

@@ -79,12 +79,6 @@ func startBinary(bin, dataDir string, port int) (*process, string, error) {
 		return nil, "", fmt.Errorf("open data directory: %w", err)
 	}
 	unlock := func() { _ = lock.Release() }
-	if port == 0 {
-		if port, err = freePort(); err != nil {
-			unlock()
-			return nil, "", err
-		}
-	}
 	file, err := writeServerConfig(dataDir, port)
 	if err != nil {
 		unlock()
@@ -144,13 +138,4 @@ func awaitPing(url string, exited <-chan struct{}) error {
 		case <-tick.C:
 		}
 	}
-}
-
-func freePort() (int, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port, nil
 }

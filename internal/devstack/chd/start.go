@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/simline/simline/internal/devstack/freeport"
 )
 
 // Config says where an engine stores and listens.
@@ -95,6 +97,13 @@ func Engine(ctx context.Context) string {
 }
 
 func (s *Server) start() error {
+	if s.port == 0 {
+		port, err := freeport.Find()
+		if err != nil {
+			return fmt.Errorf("start the %s: %w", s.Source, err)
+		}
+		s.port = port
+	}
 	p, addr, err := s.launch(s.port)
 	if err != nil {
 		return fmt.Errorf("start the %s: %w", s.Source, err)

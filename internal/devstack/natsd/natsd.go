@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/simline/simline/internal/devstack/dirlock"
+	"github.com/simline/simline/internal/devstack/freeport"
 )
 
 const (
@@ -55,6 +56,13 @@ func Start(cfg Config) (*Server, error) {
 	if cfg.StoreDir == "" {
 		return nil, errors.New("start NATS: no store directory")
 	}
+	if cfg.Port == 0 {
+		port, err := freeport.Find()
+		if err != nil {
+			return nil, fmt.Errorf("start NATS: %w", err)
+		}
+		cfg.Port = port
+	}
 	lock, err := dirlock.Acquire(cfg.StoreDir)
 	if err != nil {
 		return nil, fmt.Errorf("start NATS: %w", err)
@@ -70,7 +78,7 @@ func start(cfg Config) (*server.Server, error) {
 	opts := &server.Options{
 		ServerName:             "simline-dev",
 		Host:                   host,
-		Port:                   orFree(cfg.Port),
+		Port:                   cfg.Port,
 		HTTPHost:               host,
 		HTTPPort:               cfg.MonitorPort,
 		JetStream:              true,
@@ -127,14 +135,6 @@ func (s *Server) Shutdown() error {
 	s.s.Shutdown()
 	s.s.WaitForShutdown()
 	return s.lock.Release()
-}
-
-// orFree turns our "0 is a free port" into the server's -1.
-func orFree(port int) int {
-	if port == 0 {
-		return server.RANDOM_PORT
-	}
-	return port
 }
 
 // logger hands the server's lines to slog.

@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/simline/simline/internal/devstack/freeport"
 )
 
 // Options of a server.
@@ -51,7 +53,10 @@ func Start(t testing.TB, o Options) *VSFTPD {
 	if err := os.Mkdir(v.Path, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	port := freePort(t)
+	port, err := freeport.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
 	conf := fmt.Sprintf(`listen=YES
 listen_address=127.0.0.1
 listen_port=%d
@@ -99,16 +104,6 @@ pasv_address=127.0.0.1
 }
 
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
 
 func waitListening(t testing.TB, port int, out *tail) {
 	t.Helper()

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/simline/simline/internal/devstack/freeport"
 	"github.com/simline/simline/internal/warehouse"
 )
 
@@ -45,7 +45,11 @@ func Debian(t testing.TB) *warehouse.DB {
 		}
 		t.Skip("warehousetest: clickhouse-server is not installed: apt-get install clickhouse-server")
 	}
-	dir, port := t.TempDir(), freePort(t)
+	dir := t.TempDir()
+	port, err := freeport.Find()
+	if err != nil {
+		t.Fatalf("warehousetest: %v", err)
+	}
 	conf := filepath.Join(dir, "config.xml")
 	if err := os.WriteFile(conf, fmt.Appendf(nil, debianConf, port, dir, conf), 0o600); err != nil {
 		t.Fatalf("warehousetest: %v", err)
@@ -83,14 +87,4 @@ func Debian(t testing.TB) *warehouse.DB {
 		case <-tick.C:
 		}
 	}
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("warehousetest: %v", err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
