@@ -89,9 +89,24 @@ func (b *bazaar) fact(finding string) {
 	b.others, b.facts = append(b.others, finding), append(b.facts, finding)
 }
 
-// orders plants what lists show, and tells the notifications of all but some.
+// fewest is how many differences there are of the kind of which the dice planted least.
+func (b *bazaar) fewest() int {
+	n := map[string]int{}
+	for _, f := range b.want {
+		kind, _, _ := strings.Cut(f, " ")
+		n[kind]++
+	}
+	least := len(b.want)
+	for _, kind := range []string{KindMissingHere, KindMissingThere, KindState, KindRefund, KindPrice, KindCurrency, KindPackage, KindDuplicate} {
+		least = min(least, n[kind])
+	}
+	return least
+}
+
+// orders plants what lists show, some of each kind, and tells the notifications of
+// all but some.
 func (b *bazaar) orders(n int) {
-	for i := range n {
+	for i := 0; i < n || b.fewest() < 3; i++ {
 		b.one(i)
 	}
 	for i := range 25 { // their list shows another order of theirs under our id
