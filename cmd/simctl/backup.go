@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -58,7 +59,7 @@ func backupStream(cmd *cobra.Command, b *bus.Bus, dir, stream string) (size int6
 	if err != nil {
 		return 0, err
 	}
-	s, err := b.Backup(cmd.Context(), stream, f)
+	s, err := copyStream(cmd, b, stream, f)
 	err = errors.Join(err, f.Sync())
 	if info, statErr := f.Stat(); statErr == nil {
 		size = info.Size()
@@ -71,6 +72,29 @@ func backupStream(cmd *cobra.Command, b *bus.Bus, dir, stream string) (size int6
 		return 0, err
 	}
 	return size, os.WriteFile(filepath.Join(dir, copyMeta), meta, 0o600)
+}
+
+// copyTries is how often a copy that the server cut off is begun again.
+const copyTries = 5
+
+func copyStream(cmd *cobra.Command, b *bus.Bus, stream string, f *os.File) (bus.Snapshot, error) {
+	for try := 1; ; try++ {
+		s, err := b.Backup(cmd.Context(), stream, f)
+		if !errors.Is(err, bus.ErrCutOff) || try == copyTries {
+			return s, err
+		}
+		select {
+		case <-time.After(time.Duration(try) * time.Second):
+		case <-cmd.Context().Done():
+			return s, err
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return s, err
+		}
+		if err := f.Truncate(0); err != nil {
+			return s, err
+		}
+	}
 }
 
 func restoreCommand() *cobra.Command {

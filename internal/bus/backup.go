@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,11 +34,17 @@ type Snapshot struct {
 	State  json.RawMessage `json:"state"`
 }
 
+// ErrCutOff: the server gave a copy up. It does so for a consumer that it had listed
+// and could not ask any more (ADR-63 of NATS), and anybody's look at a stream is one
+// that comes and goes: another try is a new copy, and will most likely be whole.
+var ErrCutOff = errors.New("cut off")
+
 // chunkSilence is how long the next piece of a stream may take.
 const chunkSilence = 30 * time.Second
 
 // Backup writes a stream with its consumers to w, as it is at one moment, while the
-// stream is being used.
+// stream is being used. A bucket's are left out: all that it ever has are those who
+// watch it now. If it ends with ErrCutOff, what w has is worth nothing.
 func (b *Bus) Backup(ctx context.Context, stream string, w io.Writer) (Snapshot, error) {
 	inbox := b.NC.NewInbox()
 	sub, err := b.NC.SubscribeSync(inbox)
@@ -49,7 +56,8 @@ func (b *Bus) Backup(ctx context.Context, stream string, w io.Writer) (Snapshot,
 		Snapshot
 		Error *jetstream.APIError `json:"error"`
 	}
-	if err := b.ask(ctx, "STREAM.SNAPSHOT."+stream, map[string]any{"deliver_subject": inbox, "chunk_size": 128 << 10, "jsck": true}, &answer); err != nil {
+	if err := b.ask(ctx, "STREAM.SNAPSHOT."+stream, map[string]any{"deliver_subject": inbox, "chunk_size": 128 << 10, "jsck": true,
+		"no_consumers": strings.HasPrefix(stream, StreamKV(""))}, &answer); err != nil {
 		return Snapshot{}, fmt.Errorf("back up %s: %w", stream, err)
 	}
 	if answer.Error != nil {
@@ -63,7 +71,7 @@ func (b *Bus) Backup(ctx context.Context, stream string, w io.Writer) (Snapshot,
 		if len(m.Data) == 0 {
 			// The end; what it says of itself tells a whole copy from one cut off.
 			if status := m.Header.Get("Status"); status != "" && status != "204" {
-				return Snapshot{}, fmt.Errorf("back up %s: cut off: %s %s", stream, status, m.Header.Get("Description"))
+				return Snapshot{}, fmt.Errorf("back up %s: %w: %s %s", stream, ErrCutOff, status, m.Header.Get("Description"))
 			}
 			return answer.Snapshot, nil
 		}

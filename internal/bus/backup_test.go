@@ -42,6 +42,13 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	publish(orderer, bus.SubjectOrderEvent("big", "eiotclub", "placed"), big)
 
+	// Somebody watches a bucket meanwhile.
+	watched, err := orderer.JS.KeyValue(ctx, bus.BucketSwitches)
+	must(err)
+	watch, err := watched.WatchAll(ctx)
+	must(err)
+	defer func() { must(watch.Stop()) }()
+
 	copies := map[string]*bytes.Buffer{}
 	about := map[string]bus.Snapshot{}
 	b := from.connect(t, bus.UserBackup)
@@ -67,6 +74,11 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	for _, stream := range bus.BackedUp() {
 		must(b.Restore(ctx, stream, about[stream], bytes.NewReader(copies[stream].Bytes())))
+	}
+	if s, err := to.connect(t, bus.UserOperator).JS.Stream(ctx, bus.StreamKV(bus.BucketSwitches)); err != nil {
+		t.Error(err)
+	} else if n := s.CachedInfo().State.Consumers; n != 0 {
+		t.Errorf("who watched a bucket was copied with it: %d consumers", n)
 	}
 	// Provisioning finds what it would have made.
 	must(to.connect(t, bus.UserSetup).Provision(ctx, bus.DefaultSettings()))
