@@ -1,19 +1,16 @@
 package supplier
 
 import (
-	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
-	"net/url"
 	"strconv"
-	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"time"
 
@@ -41,12 +38,18 @@ type HTTPConfig struct {
 	Now func() time.Time
 }
 
-// HTTP makes bounded calls to one supplier over connections of its own. It
-// follows no redirect and repeats nothing: what a failed call means is the
-// client's to say and the engine's to act on.
+// HTTP makes bounded calls to one supplier over connections of its own, by HTTP/1.1
+// alone: one call to a connection, so a connection that breaks leaves one order
+// unknown and not a hundred. It follows no redirect and repeats nothing that may
+// have left: what a failed call means is the client's to say and the engine's to
+// act on. A call runs in its caller's goroutine.
+//
+// Proxies are the environment's: HTTP_PROXY, HTTPS_PROXY, NO_PROXY.
 type HTTP struct {
-	cfg       HTTPConfig
-	transport *http.Transport // a client around it would follow redirects, and cost more
+	cfg     HTTPConfig
+	dialer  dialer
+	pool    pool
+	targets targets
 }
 
 // NewHTTP makes an HTTP of its own connections, with the defaults filled in.
@@ -61,25 +64,19 @@ func NewHTTP(cfg HTTPConfig) *HTTP {
 	if cfg.Observe == nil {
 		cfg.Observe = func(string, string, time.Duration) {}
 	}
-	dialer := &net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 30 * time.Second}
-	transport := &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         dialer.DialContext,
-		TLSHandshakeTimeout: cfg.DialTimeout,
-		IdleConnTimeout:     60 * time.Second,
-		MaxIdleConns:        cfg.MaxConns,
-		MaxIdleConnsPerHost: cfg.MaxConns,
-		DisableCompression:  true, // MaxBody then bounds what is read as well as what is kept
-		// HTTP/1.1 alone: one call to a connection, so a connection that breaks
-		// leaves one order unknown and not a hundred.
-		Protocols: new(http.Protocols),
+	return &HTTP{
+		cfg: cfg,
+		dialer: dialer{
+			Dialer: net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 30 * time.Second},
+			tls:    &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}},
+		},
+		pool:    pool{max: cfg.MaxConns, idle: map[string][]*conn{}},
+		targets: targets{proxy: http.ProxyFromEnvironment, known: map[[2]string]*target{}},
 	}
-	transport.Protocols.SetHTTP1(true)
-	return &HTTP{cfg: cfg, transport: transport}
 }
 
 // CloseIdle closes the connections that no call is using.
-func (h *HTTP) CloseIdle() { h.transport.CloseIdleConnections() }
+func (h *HTTP) CloseIdle() { h.pool.closeIdle() }
 
 // Now reads the clock that the calls are timed by.
 func (h *HTTP) Now() time.Time { return h.cfg.Now() }
@@ -97,7 +94,7 @@ type Call struct {
 	Op     string // the endpoint, for errors and metrics; never an id
 	Method string
 	URL    string
-	Header http.Header // must not hold Idempotency-Key: net/http would then repeat a POST by itself
+	Header http.Header // sent as it is written; not what frames a request: Host, Content-Length, Connection …
 	Body   []byte
 }
 
@@ -118,60 +115,100 @@ type Answer struct {
 }
 
 // Do makes one call. An answer of any status is an Answer; everything else is an
-// *Error: Unknown once a connection was in hand, since a byte may then have been
-// written, and Busy with Sent false before that.
+// *Error: Busy with Sent false if the kernel certainly took no byte of the request,
+// and Unknown from the first byte on.
 func (h *HTTP) Do(ctx context.Context, c Call) (Answer, error) {
 	start := h.cfg.Now()
 	ctx, span := trace.Child(ctx, c.Op, trace.Client)
-	if end, ok := ctx.Deadline(); !ok || time.Until(end) > h.cfg.Timeout {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, h.cfg.Timeout)
-		defer cancel()
-	}
-
-	// The transport by itself repeats a call only if its old connection was found
-	// closed before a byte was written (a POST is otherwise never replayed), so
-	// each search for a connection starts the question anew.
-	var sent atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn: func(string) { sent.Store(false) },
-		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
-	})
-	fail := func(code string, err error) (Answer, error) {
-		e := &Error{Op: c.Op, Kind: Unknown, Code: code, Sent: sent.Load(), Err: err}
-		if !e.Sent {
+	r, sent, err := h.call(ctx, c)
+	end := h.cfg.Now()
+	if err != nil {
+		e := &Error{Op: c.Op, Kind: Unknown, Code: failureCode(ctx, err, sent), Sent: sent, Err: err}
+		if !sent {
 			e.Kind = Busy
 		}
-		span.Fail(code)
-		return Answer{Took: h.cfg.Now().Sub(start), span: span}, e
+		span.Fail(e.Code)
+		return Answer{Took: end.Sub(start), span: span}, e
 	}
-
-	req, err := http.NewRequestWithContext(ctx, c.Method, c.URL, bytes.NewReader(c.Body))
-	if err != nil {
-		return fail("(bad request)", fmt.Errorf("make request: %w", withoutURL(err)))
-	}
-	for name, values := range c.Header {
-		req.Header[name] = values
-	}
-	resp, err := h.transport.RoundTrip(req)
-	if err != nil {
-		return fail(transportCode(ctx, err, sent.Load()), withoutURL(err))
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, h.cfg.MaxBody+1))
-	if err != nil {
-		return fail(transportCode(ctx, err, true), fmt.Errorf("read answer of status %d: %w", resp.StatusCode, err))
-	}
-	if int64(len(body)) > h.cfg.MaxBody {
-		return fail("(too large)", fmt.Errorf("answer of status %d is over %d bytes", resp.StatusCode, h.cfg.MaxBody))
-	}
-	end := h.cfg.Now()
-	a := Answer{Status: resp.StatusCode, Header: resp.Header, Body: body, Took: end.Sub(start), RetryAfter: retryAfter(resp.Header, end), span: span}
-	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+	a := Answer{Status: r.status, Header: r.header, Body: r.body, Took: end.Sub(start), RetryAfter: retryAfter(r.header, end), span: span}
+	if date, err := http.ParseTime(r.header.Get("Date")); err == nil {
 		// The header is cut to the second and was written somewhere inside the call.
 		a.Clock, a.HasClock = date.Add(500*time.Millisecond).Sub(start.Add(a.Took/2)), true
 	}
 	return a, nil
+}
+
+// requests are buffers for requests.
+var requests = sync.Pool{New: func() any { return new([]byte) }}
+
+// call sends one request. sent is false only if no byte of it was handed to the
+// kernel.
+func (h *HTTP) call(ctx context.Context, c Call) (r reply, sent bool, err error) {
+	end := time.Now().Add(h.cfg.Timeout)
+	if own, ok := ctx.Deadline(); ok && own.Before(end) {
+		end = own
+	}
+	to, err := h.targets.of(c.Method, c.URL)
+	if err != nil {
+		return r, false, badRequest{err}
+	}
+	buf := requests.Get().(*[]byte)
+	defer requests.Put(buf)
+	request, err := to.request((*buf)[:0], c.Header, c.Body)
+	if err != nil {
+		return r, false, badRequest{err}
+	}
+	if cap(request) <= 64<<10 {
+		*buf = request
+	}
+	for fresh := false; ; fresh = true {
+		conn, err := h.connect(ctx, to, end, fresh)
+		if err != nil {
+			return r, false, ended(ctx, err)
+		}
+		used := conn.used
+		stop := context.AfterFunc(ctx, conn.sock.cut)
+		r, sent, err = conn.exchange(request, c.Method, h.cfg.MaxBody)
+		// A connection that is just being cut short by ctx is nobody's any more.
+		if stop() && err == nil {
+			h.pool.put(conn, r.keep)
+			return r, true, nil
+		}
+		conn.Close()
+		if err == nil {
+			return r, true, nil
+		}
+		// The one repeat there is: an old connection proved dead before the kernel took
+		// a byte of this request, so nothing of it exists anywhere but here. It goes
+		// to a new connection, once: as to who finds no old one at all.
+		if sent || !used || ctx.Err() != nil || isTimeout(err) {
+			return r, sent, ended(ctx, err)
+		}
+	}
+}
+
+// connect is a connection that is fit to be written to until end: an idle one
+// that is quiet, unless it is to be fresh, else a new one.
+func (h *HTTP) connect(ctx context.Context, to *target, end time.Time, fresh bool) (*conn, error) {
+	for !fresh && ctx.Err() == nil {
+		c := h.pool.get(to.key)
+		if c == nil {
+			break
+		}
+		if c.SetDeadline(end) == nil && c.quiet() {
+			c.used = true
+			return c, nil
+		}
+		c.Close()
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	c, err := h.dialer.dial(ctx, to, end)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.SetDeadline(end)
 }
 
 // Error makes an *Error of an answer: what came back is not what was asked for.
@@ -183,30 +220,45 @@ func (a Answer) Error(op string, kind Kind, code, message string, err error) *Er
 // StatusCode is the code of an error known by its HTTP status only: "(http 502)".
 func StatusCode(status int) string { return "(http " + strconv.Itoa(status) + ")" }
 
-func transportCode(ctx context.Context, err error, sent bool) string {
-	var netErr net.Error
+// badRequest is a call that makes no request.
+type badRequest struct{ error }
+
+func (e badRequest) Error() string { return "make request: " + e.error.Error() }
+
+func failureCode(ctx context.Context, err error, sent bool) string {
 	switch {
+	case errors.As(err, new(badRequest)):
+		return "(bad request)"
+	case errors.Is(err, errTooLarge):
+		return "(too large)"
 	case errors.Is(ctx.Err(), context.Canceled):
 		return "(cancelled)"
-	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
+	case ctx.Err() != nil, isTimeout(err):
 		return "(timeout)"
 	case !sent:
 		return "(dial)"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
-		errors.Is(err, syscall.EPIPE), strings.Contains(err.Error(), "server closed idle connection"):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "(reset)"
 	}
 	return "(broken)"
 }
 
-// withoutURL drops net/http's "Post https://…": a query holds an order's id, and
-// a URL may hold more than a log should.
-func withoutURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
+func isTimeout(err error) bool {
+	var netErr net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout()
+}
+
+// ended is err with its reason: a connection that was cut short only says that its
+// time was up.
+func ended(ctx context.Context, err error) error {
+	reason := context.Cause(ctx)
+	if reason == nil && isTimeout(err) {
+		reason = context.DeadlineExceeded
 	}
-	return err
+	if reason == nil || errors.Is(err, reason) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", reason, err)
 }
 
 // maxRetryAfter bounds a wish that would park an account for good.
