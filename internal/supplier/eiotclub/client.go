@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -57,20 +56,8 @@ func (c *Client) Supplier() string { return order.EIOTCLUB }
 // clock is known to be wrong; an error of kind Setup brings the measured offset.
 func (c *Client) AdjustClock(offset time.Duration) { c.clockOffset.Store(int64(offset)) }
 
-// envelope is every answer (D): code is the string "200" on most endpoints and an
-// integer on /esim/.
-type envelope struct {
-	Code    Text            `json:"code"`
-	Message Text            `json:"message"`
-	Data    json.RawMessage `json:"data"`
-	Total   Text            `json:"total"`
-}
-
-// succeeded: 200 is documented as success everywhere, 0 is the example of /esim/.
-func (e envelope) succeeded() bool { return e.Code == "200" || e.Code == "0" }
-
-// codeForm is what a code looks like; the documented ones have three to six digits.
-var codeForm = regexp.MustCompile(`^-?[A-Za-z0-9_]{1,16}$`)
+// header is that of every call; nobody changes it.
+var header = http.Header{"Content-Type": {"application/json;charset=utf-8"}, "Accept": {"application/json"}}
 
 // call signs and makes one call. The envelope is there whenever the answer was
 // one, beside an error as well: a duplicate refusal may carry the order in its data.
@@ -78,8 +65,7 @@ func (c *Client) call(ctx context.Context, op string, p params) (envelope, suppl
 	now := c.http.Now().Add(time.Duration(c.clockOffset.Load()))
 	answer, err := c.http.Do(ctx, supplier.Call{
 		Op: op, Method: http.MethodPost, URL: c.cfg.BaseURL + "/api/v3/" + op,
-		Header: http.Header{"Content-Type": {"application/json;charset=utf-8"}, "Accept": {"application/json"}},
-		Body:   p.signed(c.cfg.AppKey, c.cfg.Secret, now),
+		Header: header, Body: p.signed(c.cfg.AppKey, c.cfg.Secret, now),
 	})
 	var e envelope
 	if err == nil {
@@ -99,29 +85,6 @@ func observed(op string, e envelope, err error) string {
 		return "(other)"
 	}
 	return code
-}
-
-// decodeAnswer turns an HTTP answer into an envelope, or an error of the kind
-// that its code has.
-func decodeAnswer(op string, a supplier.Answer) (envelope, error) {
-	var e envelope
-	parse := json.Unmarshal(a.Body, &e)
-	if a.Status != http.StatusOK {
-		// Whatever the body says: D has answers with HTTP 200 alone, so this came
-		// from something in between, which may have passed the call on or not.
-		return envelope{}, a.Error(op, supplier.Unknown, supplier.StatusCode(a.Status), string(e.Message), nil)
-	}
-	if parse != nil {
-		return envelope{}, a.Error(op, supplier.Unknown, "(not json)", "", parse)
-	}
-	if e.succeeded() {
-		return e, nil
-	}
-	code := string(e.Code)
-	if !codeForm.MatchString(code) {
-		return envelope{}, a.Error(op, supplier.Unknown, "(no code)", string(e.Message), nil)
-	}
-	return e, a.Error(op, KindOf(code), code, string(e.Message), nil)
 }
 
 // read makes a call that spends nothing and decodes its data into v.

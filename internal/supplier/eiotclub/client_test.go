@@ -290,6 +290,7 @@ func FuzzAnswers(f *testing.F) {
 	}
 	c := New(Config{})
 	f.Fuzz(func(t *testing.T, body []byte) {
+		sameAsSlow(t, body)
 		e, err := decodeAnswer("op", supplier.Answer{Status: http.StatusOK, Body: body})
 		if err != nil {
 			if failure := supplier.AsError("op", err); failure.Code == "" || len(failure.Message) > 500 {

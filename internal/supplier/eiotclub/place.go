@@ -52,7 +52,7 @@ func purchase(r order.Request) (op string, p params, read func(json.RawMessage) 
 	switch r.Product {
 	case order.ProductPackage:
 		return "package/orderPackage",
-			params{}.text("iccid", r.ICCID).text("packageCode", r.PackageCode).text("outTradeNo", r.OrderID), readPackage
+			make(params, 0, 3).text("iccid", r.ICCID).text("packageCode", r.PackageCode).text("outTradeNo", r.OrderID), readPackage
 	case order.ProductESIM:
 		return "esim/purchase",
 			params{}.text("eSIMGoodsCode", r.GoodsCode).text("outTradeNo", r.OrderID), readESIM
@@ -71,8 +71,11 @@ func readPackage(data json.RawMessage) (supplier.Placement, error) {
 		OrderNumber ID `json:"orderNumber"`
 		OrderID     ID `json:"orderId"`
 	}
-	if err := json.Unmarshal(data, &d); err != nil {
-		return supplier.Placement{}, err
+	var quick bool
+	if d.OrderNumber, d.OrderID, quick = quickIDs(data, "orderNumber", "orderId"); !quick {
+		if err := json.Unmarshal(data, &d); err != nil {
+			return supplier.Placement{}, err
+		}
 	}
 	// Placed and no more: the package is there once the supplier's records show it.
 	return supplier.Placement{State: order.Placed, SupplierOrderID: string(d.OrderID), SupplierOrderNumber: string(d.OrderNumber)}, nil

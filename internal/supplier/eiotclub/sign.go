@@ -3,7 +3,6 @@ package eiotclub
 import (
 	"bytes"
 	"crypto/sha1"
-	"encoding/hex"
 	"encoding/json"
 	"math/rand/v2"
 	"slices"
@@ -98,5 +97,9 @@ func (p params) signature(secret string) string {
 	}
 	b = append(append(b, "secret="...), secret...)
 	sum := sha1.Sum(b)
-	return strings.ToUpper(hex.EncodeToString(sum[:]))
+	out := make([]byte, 0, 2*len(sum))
+	for _, c := range sum {
+		out = append(out, "0123456789ABCDEF"[c>>4], "0123456789ABCDEF"[c&15])
+	}
+	return string(out)
 }
