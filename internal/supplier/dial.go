@@ -24,7 +24,8 @@ type dialer struct {
 	tls *tls.Config
 }
 
-// dial connects and shakes hands, each within the dialer's Timeout and both by end.
+// dial connects and shakes hands, each within the dialer's Timeout and both by end,
+// which is the connection's deadline then.
 func (d dialer) dial(ctx context.Context, to *target, end time.Time) (*conn, error) {
 	d.Deadline = end
 	where := to.addr
@@ -45,9 +46,10 @@ func (d dialer) dial(ctx context.Context, to *target, end time.Time) (*conn, err
 		return nil, err
 	}
 	if shake := time.Now().Add(d.Timeout); shake.Before(end) {
-		end = shake
+		sock.SetDeadline(shake)
+	} else {
+		sock.SetDeadline(end)
 	}
-	sock.SetDeadline(end)
 	stop := context.AfterFunc(ctx, sock.cut)
 	over, err := d.shake(sock, to)
 	if !stop() && err == nil {
@@ -57,6 +59,7 @@ func (d dialer) dial(ctx context.Context, to *target, end time.Time) (*conn, err
 		sock.Close()
 		return nil, err
 	}
+	sock.SetDeadline(end)
 	return newConn(over, sock, to.key), nil
 }
 

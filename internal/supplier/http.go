@@ -23,8 +23,9 @@ type HTTPConfig struct {
 	// default 30 s (SUPPLIER_TIMEOUT). It must stay below the order consumer's
 	// AckWait, or a second worker takes the order up while the call still runs.
 	Timeout time.Duration
-	// DialTimeout bounds connecting, and again the TLS handshake; default 5 s,
-	// and never more than Timeout. What fails here was certainly not sent.
+	// DialTimeout bounds connecting, and again what a proxy asks for and the TLS
+	// handshake; default 5 s, and never more than Timeout. What fails here was
+	// certainly not sent.
 	DialTimeout time.Duration
 	// MaxConns is how many idle connections are kept; default 256, as many as an
 	// orderer handles at once, so that a full load does not dial for each call.
@@ -204,11 +205,7 @@ func (h *HTTP) connect(ctx context.Context, to *target, end time.Time, fresh boo
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	c, err := h.dialer.dial(ctx, to, end)
-	if err != nil {
-		return nil, err
-	}
-	return c, c.SetDeadline(end)
+	return h.dialer.dial(ctx, to, end)
 }
 
 // Error makes an *Error of an answer: what came back is not what was asked for.

@@ -88,8 +88,8 @@ func TestBodyLimit(t *testing.T) {
 	}
 }
 
-// A connection that the server closed while it was idle: net/http may only repeat
-// the POST if not a byte of it was written, so the server never sees one twice.
+// A server that closes whatever it is asked: a POST is only made again if the kernel
+// took no byte of it, so the server never sees one twice.
 func TestAPostIsNeverRepeated(t *testing.T) {
 	var posts atomic.Int32
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -59,9 +59,6 @@ func TestNotSentIsNeverSeen(t *testing.T) {
 					return
 				case 5:
 					io.WriteString(c, answer("x")+"unasked")
-				case 6:
-					io.WriteString(c, answer("x"))
-					io.WriteString(c, answer("unasked"))
 				case 7:
 					io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx")
 					return

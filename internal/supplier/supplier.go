@@ -44,7 +44,8 @@ type Error struct {
 	// "(reset)", "(http 502)", "(not json)".
 	Code    string
 	Message string // the supplier's text, at most 500 bytes
-	// Sent is false only if the request certainly never left us: the dial failed.
+	// Sent is false only if the request certainly never left us: the kernel was handed
+	// no byte of it.
 	Sent bool
 	// RetryAfter is the supplier's wish, 0 if it named none.
 	RetryAfter time.Duration

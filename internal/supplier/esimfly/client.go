@@ -80,8 +80,8 @@ func (c *Client) call(ctx context.Context, op, method, pathAndQuery, requestID s
 	now := c.http.Now().Add(time.Duration(c.clockOffset.Load()))
 	timestamp := strconv.FormatInt(now.UnixMilli(), 10)
 	header := http.Header{
-		// Written as documented: net/http would send the canonical Rt-Accesscode,
-		// which is the same by HTTP's rules and not by every server's.
+		// Written as documented: the canonical Rt-Accesscode is the same by HTTP's
+		// rules and not by every server's.
 		"RT-AccessCode": {c.cfg.AccessCode},
 		"RT-RequestID":  {requestID},
 		"RT-Timestamp":  {timestamp},
