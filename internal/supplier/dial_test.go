@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -157,13 +158,13 @@ func TestPlainProxy(t *testing.T) {
 }
 
 // tunnelling is a proxy that answers CONNECT and joins to addr.
-func tunnelling(t *testing.T, addr, answer string, saw *string) func(int, net.Conn, *bufio.Reader) {
+func tunnelling(t *testing.T, addr, answer string, saw *atomic.Value) func(int, net.Conn, *bufio.Reader) {
 	return func(_ int, c net.Conn, br *bufio.Reader) {
 		r, err := http.ReadRequest(br)
 		if err != nil {
 			return
 		}
-		*saw = r.Method + " " + r.RequestURI + " " + r.Host + " " + r.Header.Get("Proxy-Authorization")
+		saw.Store(r.Method + " " + r.RequestURI + " " + r.Host + " " + r.Header.Get("Proxy-Authorization"))
 		io.WriteString(c, answer)
 		if strings.Contains(answer, " 200 ") {
 			join(t, c, br, addr)
@@ -195,7 +196,7 @@ func TestTunnel(t *testing.T) {
 			"its end":   {"", "(dial)"},
 		} {
 			t.Run(scheme+", "+name, func(t *testing.T) {
-				var saw string
+				var saw atomic.Value
 				var cfg *tls.Config
 				if scheme == "https" {
 					cfg = server
@@ -211,8 +212,8 @@ func TestTunnel(t *testing.T) {
 				} else {
 					unsent(t, h, post(supplier.url), row.code)
 				}
-				if want := "CONNECT " + addr + " " + addr + " Basic bWU6c2VjcmV0"; saw != want || s.conns.Load() != 1 {
-					t.Errorf("%d connections, the proxy saw %q, want %q", s.conns.Load(), saw, want)
+				if want := "CONNECT " + addr + " " + addr + " Basic bWU6c2VjcmV0"; saw.Load() != want || s.conns.Load() != 1 {
+					t.Errorf("%d connections, the proxy saw %q, want %q", s.conns.Load(), saw.Load(), want)
 				}
 			})
 		}

@@ -1,6 +1,7 @@
 package supplier
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -48,7 +49,7 @@ func (p *pool) get(to string) *conn {
 func (p *pool) put(c *conn, life time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || life <= 0 {
+	if p.closed || life <= 0 || p.max < 1 {
 		c.Close()
 		return
 	}
@@ -73,7 +74,7 @@ func (p *pool) dropOldest() {
 	}
 	list := p.idle[oldest]
 	list[0].Close()
-	p.idle[oldest] = append(list[:0], list[1:]...)
+	p.idle[oldest] = slices.Delete(list, 0, 1)
 	p.count--
 }
 

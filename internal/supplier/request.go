@@ -34,8 +34,8 @@ func newTarget(method, rawURL string, proxy func(*http.Request) (*url.URL, error
 	if err != nil {
 		return nil, withoutURL(err)
 	}
-	u, t := r.URL, &target{key: r.URL.Scheme + "://" + r.Host, length: method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch}
-	line := u.RequestURI()
+	u, line := r.URL, r.URL.RequestURI()
+	t := &target{key: u.Scheme + "://" + r.Host, length: method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch}
 	switch {
 	case u.Scheme == "http":
 		t.addr = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
@@ -44,21 +44,21 @@ func newTarget(method, rawURL string, proxy func(*http.Request) (*url.URL, error
 	default:
 		return nil, errors.New("the URL is neither of http nor of https")
 	}
-	if u.Hostname() == "" || strings.ContainsFunc(r.Host, func(c rune) bool { return !isToken(c) && !strings.ContainsRune("[]:", c) }) {
+	if u.Hostname() == "" || strings.ContainsFunc(r.Host, func(c rune) bool { return c == '%' || !isToken(c) && !strings.ContainsRune("[]:", c) }) {
 		return nil, errors.New("the URL's host is empty or has characters that no host has")
 	}
 	if u.Opaque != "" || strings.ContainsFunc(line, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return nil, errors.New("the URL's path or query is not escaped")
 	}
 	if t.proxy, err = proxy(r); err != nil {
-		return nil, fmt.Errorf("proxy: %w", withoutURL(err))
+		return nil, errors.New("the environment names a proxy that is none") // what it names may hold a password
 	}
 	authorization := ""
 	if t.proxy != nil && t.tlsName == "" && t.proxy.Scheme != "socks5" && t.proxy.Scheme != "socks5h" {
 		line = "http://" + r.Host + line // RFC 9112, 3.2.2; with TLS the proxy is asked for a tunnel
 		authorization = proxyAuthorization(t.proxy)
 	}
-	t.head = method + " " + line + " HTTP/1.1\r\nHost: " + r.Host + "\r\nUser-Agent: " + userAgent + "\r\n" + authorization
+	t.head = r.Method + " " + line + " HTTP/1.1\r\nHost: " + r.Host + "\r\nUser-Agent: " + userAgent + "\r\n" + authorization
 	return t, nil
 }
 

@@ -3,8 +3,10 @@ package supplier
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -17,6 +19,7 @@ func TestRequestAsNetHTTPWritesIt(t *testing.T) {
 		"post":            {Method: "POST", URL: "https://supplier.test/api/v3/package/orderPackage", Header: http.Header{"Content-Type": {"application/json;charset=utf-8"}, "Accept": {"application/json"}}, Body: []byte(`{"a":1}`)},
 		"post of nothing": {Method: "POST", URL: "http://supplier.test"},
 		"put of nothing":  {Method: "PUT", URL: "http://supplier.test/"},
+		"no method":       {URL: "http://supplier.test/"},
 		"get":             {Method: "GET", URL: "http://supplier.test:8080/a/b?c=d&e=%20"},
 		"no path":         {Method: "GET", URL: "http://supplier.test?c"},
 		"default port":    {Method: "GET", URL: "http://supplier.test:80/"},
@@ -74,13 +77,14 @@ func TestRequestsThatAreNone(t *testing.T) {
 	h := newHTTP(t, HTTPConfig{})
 	const secret = "0123456789"
 	for name, change := range map[string]func(*Call){
-		"no method":                func(c *Call) { c.Method = "PO ST" },
+		"odd method":               func(c *Call) { c.Method = "PO ST" },
 		"method with a line break": func(c *Call) { c.Method = "POST\r\nA: b" },
 		"no URL":                   func(c *Call) { c.URL = "://" + secret },
 		"no host":                  func(c *Call) { c.URL = "http:///" + secret },
 		"opaque":                   func(c *Call) { c.URL = "http:" + secret },
 		"a host with a space":      func(c *Call) { c.URL = "http://a b/" + secret },
 		"a host with a letter":     func(c *Call) { c.URL = "http://ä.test/" + secret },
+		"a zone":                   func(c *Call) { c.URL = "http://[fe80::1%25eth0]/" + secret },
 		"port in words":            func(c *Call) { c.URL = "http://supplier.test:" + secret + "x/" },
 		"another scheme":           func(c *Call) { c.URL = "ftp://supplier.test/" + secret },
 		"line break in the path":   func(c *Call) { c.URL += "/" + secret + "\r\n" },
@@ -117,6 +121,15 @@ func TestRequestsThatAreNone(t *testing.T) {
 	}
 	if n := s.conns.Load(); n != 0 {
 		t.Errorf("%d connections", n)
+	}
+}
+
+func TestAProxyThatIsNone(t *testing.T) {
+	h := newHTTP(t, HTTPConfig{})
+	h.targets.proxy = func(*http.Request) (*url.URL, error) { return nil, errors.New("http://me:secret@") }
+	_, err := h.Do(t.Context(), post("http://supplier.test"))
+	if e := asError(t, err); e.Sent || e.Code != "(bad request)" || strings.Contains(e.Error(), "secret") {
+		t.Errorf("got %+v", e)
 	}
 }
 
