@@ -107,7 +107,9 @@ func newHTTP(t *testing.T, cfg HTTPConfig) *HTTP {
 // until waits for what is to come about.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(100 * time.Microsecond) {
+	again := time.NewTicker(100 * time.Microsecond)
+	defer again.Stop()
+	for end := time.Now().Add(10 * time.Second); !is(); <-again.C {
 		if time.Now().After(end) {
 			t.Fatalf("waited 10 s in vain: %s", what)
 		}

@@ -63,7 +63,7 @@ func TestRequestAsNetHTTPWritesIt(t *testing.T) {
 			if diff := cmp.Diff(read(theirs.Bytes()), read(ours)); diff != "" {
 				t.Errorf("(-net/http +ours):\n%s", diff)
 			}
-			if !strings.Contains(string(ours), "RT-AccessCode: a\r\n") && c.Header["RT-AccessCode"] != nil {
+			if name == "own spelling" && !strings.Contains(string(ours), "RT-AccessCode: a\r\n") {
 				t.Errorf("a name is spelt anew: %s", ours)
 			}
 		})
