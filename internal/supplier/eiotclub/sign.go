@@ -48,12 +48,17 @@ func (p params) list(name string, ids []string) params { return p.text(name, str
 
 // signed is the body of a call: the parameters, the four of the system, sorted.
 func (p params) signed(appKey, secret string, now time.Time) []byte {
-	all := append(append(make(params, 0, len(p)+4), p...),
+	var few [12]param // on the stack, which has room for nearly all calls
+	all := append(append(params(few[:0]), p...),
 		param{name: "appkey", literal: appKey},
 		param{name: "timestamp", literal: strconv.FormatInt(now.Unix(), 10), number: true},
 		param{name: "nonce", literal: strconv.Itoa(10000 + rand.IntN(90000)), number: true}) // D: five digits
 	all = append(all, param{name: "sign", literal: all.signature(secret)})
-	b := make([]byte, 0, 512)
+	size := len("}")
+	for _, one := range all {
+		size += len(one.name) + len(one.literal) + len(`,"":""`)
+	}
+	b := make([]byte, 0, size)
 	for i, one := range all {
 		b = append(b, "{,"[min(i, 1)], '"')
 		b = append(append(b, one.name...), '"', ':') // D's names need no escaping
