@@ -12,7 +12,7 @@ import (
 )
 
 // load is the demonstration's, as long as it takes to kill every worker in it.
-var load = e2e.Load{Orders: 120, OrderEvery: 100 * time.Millisecond, Windows: 30, PushEvery: 400 * time.Millisecond, Settle: 90 * time.Second}
+var load = e2e.Load{Orders: 120, OrderEvery: 100 * time.Millisecond, Windows: 30, PushEvery: 400 * time.Millisecond, Settle: 3 * time.Minute}
 
 // binaries are built once for all tests of this package.
 var binaries = sync.OnceValues(func() (string, error) {

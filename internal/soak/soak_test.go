@@ -36,7 +36,7 @@ func TestShortSoak(t *testing.T) {
 		t.Skip("builds and runs all binaries on three NATS nodes")
 	}
 	run(t, trial{Config: Config{Replicas: 2, Pace: seconds, Lull: 1500 * time.Millisecond}, misfortunes: shortMisfortunes,
-		walk: true, settle: 90 * time.Second, steady: 4 * time.Second, every: 100 * time.Millisecond, files: 300 * time.Millisecond})
+		walk: true, settle: 3 * time.Minute, steady: 4 * time.Second, every: 100 * time.Millisecond, files: 300 * time.Millisecond})
 }
 
 // trial is a soak: how hard, how long, and what goes wrong.
