@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 
@@ -64,9 +65,11 @@ func (l *Ledger) Enter(ctx context.Context, o Open) (wait func() error) {
 	}
 }
 
-// writePages writes page after page until no order waits.
+// writePages writes page after page until no order waits. Each time it lets those go
+// first who are about to bring an order, so that they share the page.
 func (l *Ledger) writePages() {
 	for {
+		runtime.Gosched()
 		p := &l.pages
 		p.mu.Lock()
 		page := p.waiting

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -104,9 +105,11 @@ func (l *cardList) drop(card string) {
 	l.mu.Unlock()
 }
 
-// write serves wishes until there are none.
+// write serves wishes until there are none. Each time it lets those go first who are
+// about to wish for a card, so that they share the write.
 func (l *cardList) write() {
 	for {
+		runtime.Gosched()
 		l.mu.Lock()
 		wishes := l.wishes
 		l.wishes = nil
