@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -171,9 +172,15 @@ func (w *jsonWriter) moment(name string, t *time.Time) {
 }
 
 func (w *jsonWriter) money(name string, m *Money) {
-	if m != nil {
-		w.value(name, m)
+	if m == nil {
+		return
 	}
+	w.name(name)
+	b, err := m.appendJSON(w.b)
+	if err != nil {
+		w.err = fmt.Errorf("%s: %w", name, err)
+	}
+	w.b = append(b, ',')
 }
 
 // value writes what is rare enough to leave to encoding/json.
@@ -189,7 +196,7 @@ func (w *jsonWriter) value(name string, v any) {
 // AppendText appends s quoted, as encoding/json does. What encoding/json would escape is left to it.
 func AppendText(b []byte, s string) []byte {
 	for i := range len(s) {
-		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+		if escaped[s[i]] {
 			quoted, err := json.Marshal(s)
 			if err != nil { // no string is beyond it
 				quoted = []byte(`""`)
@@ -201,3 +208,11 @@ func AppendText(b []byte, s string) []byte {
 	b = append(b, s...)
 	return append(b, '"')
 }
+
+// escaped are the bytes that encoding/json may write otherwise than as they are.
+var escaped = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c < 0x20 || c >= 0x7f || strings.IndexByte(`"\<>&`, byte(c)) >= 0
+	}
+	return t
+}()

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/shopspring/decimal"
@@ -20,19 +19,11 @@ type Money struct {
 // ErrCurrency is returned when two amounts of different currencies meet.
 var ErrCurrency = errors.New("different currencies")
 
-var (
-	amountPattern   = regexp.MustCompile(`^-?[0-9]{1,12}(\.[0-9]{1,6})?$`)
-	currencyPattern = regexp.MustCompile(`^[A-Z]{3}$`)
-)
-
 // NewMoney parses amount, a decimal with up to 12 digits before and 6 after the
 // point, and currency, three capitals.
 func NewMoney(amount, currency string) (Money, error) {
-	if !amountPattern.MatchString(amount) {
-		return Money{}, fmt.Errorf("amount %.32q is not a decimal with up to 12 digits before and 6 after the point", amount)
-	}
-	if !currencyPattern.MatchString(currency) {
-		return Money{}, fmt.Errorf("currency %.16q is not three capital letters", currency)
+	if err := checkMoney(amount, currency); err != nil {
+		return Money{}, err
 	}
 	d, err := decimal.NewFromString(amount)
 	if err != nil {
@@ -41,15 +32,42 @@ func NewMoney(amount, currency string) (Money, error) {
 	return Money{Amount: d, Currency: currency}, nil
 }
 
+// checkMoney says what is wrong with an amount or its currency.
+func checkMoney(amount, currency string) error {
+	whole, fraction, point := strings.Cut(strings.TrimPrefix(amount, "-"), ".")
+	if !digits(whole, 12) || point && !digits(fraction, 6) {
+		return fmt.Errorf("amount %.32q is not a decimal with up to 12 digits before and 6 after the point", amount)
+	}
+	capital := func(c byte) bool { return 'A' <= c && c <= 'Z' }
+	if len(currency) != 3 || !capital(currency[0]) || !capital(currency[1]) || !capital(currency[2]) {
+		return fmt.Errorf("currency %.16q is not three capital letters", currency)
+	}
+	return nil
+}
+
+// digits says whether s is of 1 to most decimal digits.
+func digits(s string, most int) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return 0 < len(s) && len(s) <= most
+}
+
 // MarshalJSON writes the amount as AmountString does. It refuses what
 // UnmarshalJSON could not read back: an event in the ledger that nobody can
 // decode would strand its order.
-func (m Money) MarshalJSON() ([]byte, error) {
+func (m Money) MarshalJSON() ([]byte, error) { return m.appendJSON(nil) }
+
+func (m Money) appendJSON(b []byte) ([]byte, error) {
 	amount := m.AmountString()
-	if _, err := NewMoney(amount, m.Currency); err != nil {
-		return nil, err
+	if err := checkMoney(amount, m.Currency); err != nil {
+		return b, err
 	}
-	return []byte(`{"amount":"` + amount + `","currency":"` + m.Currency + `"}`), nil
+	b = append(append(b, `{"amount":"`...), amount...)
+	b = append(append(b, `","currency":"`...), m.Currency...)
+	return append(b, `"}`...), nil
 }
 
 // AmountString is the amount as the wire shows it: at least two digits after the

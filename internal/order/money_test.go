@@ -3,6 +3,7 @@ package order_test
 import (
 	"encoding/json"
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -115,12 +116,22 @@ func TestMoneyOfTwoCurrenciesDoesNotCompare(t *testing.T) {
 	}
 }
 
+// What a schema would say of money.
+var (
+	amountPattern   = regexp.MustCompile(`^-?[0-9]{1,12}(\.[0-9]{1,6})?$`)
+	currencyPattern = regexp.MustCompile(`^[A-Z]{3}$`)
+)
+
 func FuzzMoney(f *testing.F) {
-	for _, s := range []string{"5.00", "-0.125", "999999999999.999999", "1e9", "", "NaN", "0x1p4", "１"} {
+	for _, s := range []string{"5.00", "-0.125", "999999999999.999999", "1e9", "", "NaN", "0x1p4", "１", "5.", ".5", "--5", "-", "5.0.0", "1234567890123", "0.1234567", "5\n"} {
 		f.Add(s, "USD")
+		f.Add(s, "USd")
 	}
 	f.Fuzz(func(t *testing.T, amount, currency string) {
 		m, err := order.NewMoney(amount, currency)
+		if want := amountPattern.MatchString(amount) && currencyPattern.MatchString(currency); want != (err == nil) {
+			t.Fatalf("%q %q: %v, and the pattern says %t", amount, currency, err, want)
+		}
 		if err != nil {
 			return
 		}
