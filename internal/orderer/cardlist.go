@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/simline/simline/internal/bus"
-	"github.com/simline/simline/internal/ledger"
 )
 
 // cardList is one list of cards in flight, of all replicas: one entry of a bucket,
@@ -63,11 +62,11 @@ type cardAnswer struct {
 	err    error
 }
 
-// wish asks for a card for an order, until drop or for ttl. The entry that is in its
-// way hinders it, unless it is over.
-func (l *cardList) wish(card string, cur ledger.Entry, ttl time.Duration, over cardEntry) *cardWish {
+// wish asks for a card for an order whose last event is after, until drop or for ttl.
+// The entry that is in its way hinders it, unless it is over.
+func (l *cardList) wish(card, orderID string, after uint64, ttl time.Duration, over cardEntry) *cardWish {
 	w := &cardWish{over: over, done: make(chan cardAnswer, 1),
-		entry: cardEntry{Card: card, Order: cur.OrderID, Writer: l.writer, After: cur.Seq, Until: l.now().Add(ttl).UnixNano()}}
+		entry: cardEntry{Card: card, Order: orderID, Writer: l.writer, After: after, Until: l.now().Add(ttl).UnixNano()}}
 	l.mu.Lock()
 	l.wishes = append(l.wishes, w)
 	if !l.writing {

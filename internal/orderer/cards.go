@@ -99,7 +99,8 @@ func (c *cards) lock(ctx context.Context, object string, cur ledger.Entry, ttl t
 		return func() (bool, error) { return true, nil }
 	}
 	list, card := c.listOf(object)
-	wish := list.wish(card, cur, 2*ttl, cardEntry{})
+	orderID, after := cur.OrderID, cur.Seq // what waits holds these, not the whole order
+	wish := list.wish(card, orderID, after, 2*ttl, cardEntry{})
 	return func() (bool, error) {
 		for tries := 1; ; tries++ {
 			holder, err := list.answerTo(ctx, wish)
@@ -109,7 +110,7 @@ func (c *cards) lock(ctx context.Context, object string, cur ledger.Entry, ttl t
 			if holder == (cardEntry{}) {
 				return true, nil
 			}
-			if holder.Order != cur.OrderID {
+			if holder.Order != orderID {
 				e, known, err := c.ledger.Get(ctx, holder.Order)
 				if err != nil {
 					return false, fmt.Errorf("card lock: %w", err)
@@ -122,7 +123,7 @@ func (c *cards) lock(ctx context.Context, object string, cur ledger.Entry, ttl t
 			if tries == 3 {
 				return false, nil
 			}
-			wish = list.wish(card, cur, 2*ttl, holder)
+			wish = list.wish(card, orderID, after, 2*ttl, holder)
 		}
 	}
 }
