@@ -229,8 +229,13 @@ func TestBodyLimitHowEverItIsSent(t *testing.T) {
 	}
 }
 
+// afterSent is a time-out that runs out after the request was sent, on a machine that
+// is busy with the rest of the suite as well.
+const afterSent = 2 * time.Second
+
 // A server that answers a request that it does not read.
 func TestAnswerBeforeTheRequestIsWritten(t *testing.T) {
+	t.Parallel()
 	large := post("")
 	large.Body = bytes.Repeat([]byte("x"), 16<<20)
 	t.Run("and closes", func(t *testing.T) {
@@ -248,7 +253,7 @@ func TestAnswerBeforeTheRequestIsWritten(t *testing.T) {
 			<-t.Context().Done()
 		})
 		large.URL = s.url
-		bad(t, newHTTP(t, HTTPConfig{Timeout: 200 * time.Millisecond}), large, "(timeout)")
+		bad(t, newHTTP(t, HTTPConfig{Timeout: afterSent}), large, "(timeout)")
 	})
 	t.Run("a small one, and resets", func(t *testing.T) {
 		s := serveRaw(t, nil, func(_ int, c net.Conn, br *bufio.Reader) {
@@ -266,16 +271,18 @@ func TestAnswerBeforeTheRequestIsWritten(t *testing.T) {
 }
 
 func TestSlowAnswers(t *testing.T) {
+	t.Parallel()
 	for name, part := range map[string]string{"header": "HTTP/1.1 200 OK\r\nA:", "continue": "HTTP/1.1 100 Continue\r\n\r\n", "chunk": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := serveRaw(t, nil, func(_ int, c net.Conn, br *bufio.Reader) {
 				request(br)
 				io.WriteString(c, part)
 				request(br)
 			})
-			h := newHTTP(t, HTTPConfig{Timeout: 100 * time.Millisecond})
+			h := newHTTP(t, HTTPConfig{Timeout: afterSent})
 			bad(t, h, post(s.url), "(timeout)")
-			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), afterSent)
 			defer cancel()
 			_, err := newHTTP(t, HTTPConfig{Timeout: 10 * time.Second}).Do(ctx, post(s.url))
 			if e := asError(t, err); e.Kind != Unknown || !e.Sent || e.Code != "(timeout)" || !errors.Is(err, context.DeadlineExceeded) {

@@ -139,25 +139,27 @@ func TestNotSent(t *testing.T) {
 }
 
 func TestTimeoutOfASilentListener(t *testing.T) {
+	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	e := asError(t, second(NewHTTP(HTTPConfig{Timeout: 200 * time.Millisecond}).Do(t.Context(), post("http://"+listener.Addr().String()))))
+	e := asError(t, second(NewHTTP(HTTPConfig{Timeout: afterSent}).Do(t.Context(), post("http://"+listener.Addr().String()))))
 	if e.Code != "(timeout)" || e.Kind != Unknown || !e.Sent || !errors.Is(e, context.DeadlineExceeded) {
 		t.Errorf("got %+v, want an unknown time-out: the kernel took the connection and the bytes", e)
 	}
 }
 
 func TestTimeoutInTheBody(t *testing.T) {
+	t.Parallel()
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
 		io.WriteString(w, `{"code":`)
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	})
-	e := asError(t, second(NewHTTP(HTTPConfig{Timeout: 300 * time.Millisecond}).Do(t.Context(), post(s.URL))))
+	e := asError(t, second(NewHTTP(HTTPConfig{Timeout: afterSent}).Do(t.Context(), post(s.URL))))
 	if e.Code != "(timeout)" || e.Kind != Unknown || !e.Sent {
 		t.Errorf("got %+v", e)
 	}
