@@ -7,12 +7,15 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/ledger"
+	"github.com/simline/simline/internal/operator"
+	"github.com/simline/simline/internal/wire"
 )
 
 // Files of one stream's copy, as the nats command names them.
@@ -22,11 +25,13 @@ const (
 )
 
 func backupCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "backup DIR",
-		Short:   "Copy every stream and bucket into a new directory (user backup)",
-		Long:    "Copy every stream and bucket into a directory that is not there yet, the ledger last, while all goes on.",
-		Example: "  NATS_CREDS=backup.nk simctl backup /backups/$(date +%F)",
+	var who *operator.Who
+	cmd := &cobra.Command{
+		Use:   "backup DIR",
+		Short: "Copy every stream and bucket into a new directory (user backup)",
+		Long: "Copy every stream and bucket into a directory that is not there yet, the ledger last, while all goes on. What is copied\n" +
+			"has card data in clear: it is audited.",
+		Example: "  NATS_CREDS=backup.nk simctl backup /backups/$(date +%F) --reason nightly",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := connect()
@@ -35,6 +40,9 @@ func backupCommand() *cobra.Command {
 			}
 			defer b.Close()
 			if err := os.Mkdir(args[0], 0o700); err != nil {
+				return err
+			}
+			if err := auditOn(cmd.Context(), b, *who, wire.ActStreamsBackup, filepath.Base(args[0]), nil); err != nil {
 				return err
 			}
 			for _, stream := range bus.BackedUp() {
@@ -47,6 +55,8 @@ func backupCommand() *cobra.Command {
 			return nil
 		},
 	}
+	who = whoFlags(cmd)
+	return cmd
 }
 
 // backupStream writes one copy; what describes it comes last, so that a copy
@@ -98,12 +108,13 @@ func copyStream(cmd *cobra.Command, b *bus.Bus, stream string, f *os.File) (bus.
 }
 
 func restoreCommand() *cobra.Command {
-	return &cobra.Command{
+	var who *operator.Who
+	cmd := &cobra.Command{
 		Use:   "restore DIR",
 		Short: "Make streams and buckets of what backup wrote, on a server that has none of them (user backup)",
 		Long: "Make streams and buckets of what backup wrote; there must be none of their names. Then every unsettled order of\n" +
 			"the ledger is put back under guard. Workers must not run meanwhile: docs/operate.md says what comes before and after.",
-		Example: "  NATS_CREDS=backup.nk simctl restore /backups/2026-01-15",
+		Example: "  NATS_CREDS=backup.nk simctl restore /backups/2026-01-15 --reason \"the cluster's disks are gone\"",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := connect()
@@ -111,11 +122,18 @@ func restoreCommand() *cobra.Command {
 				return err
 			}
 			defer b.Close()
-			for _, stream := range bus.BackedUp() {
+			// The audit comes first, so that the restored one tells of the rest.
+			streams := slices.DeleteFunc(bus.BackedUp(), func(s string) bool { return s == bus.StreamAudit })
+			for _, stream := range slices.Insert(streams, 0, bus.StreamAudit) {
 				if err := restoreStream(cmd, b, filepath.Join(args[0], stream), stream); err != nil {
 					return err
 				}
 				say(cmd, "%s: restored", stream)
+				if stream == bus.StreamAudit {
+					if err := auditOn(cmd.Context(), b, *who, wire.ActStreamsRestore, filepath.Base(args[0]), nil); err != nil {
+						return err
+					}
+				}
 			}
 			l, err := ledger.New(b, "simctl")
 			if err != nil {
@@ -130,6 +148,8 @@ func restoreCommand() *cobra.Command {
 			return nil
 		},
 	}
+	who = whoFlags(cmd)
+	return cmd
 }
 
 func restoreStream(cmd *cobra.Command, b *bus.Bus, dir, stream string) error {

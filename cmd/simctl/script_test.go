@@ -9,12 +9,15 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/bus/bustest"
+	"github.com/simline/simline/internal/ledger"
+	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/warehouse/warehousetest"
 	"github.com/simline/simline/internal/wire"
 )
@@ -112,18 +115,7 @@ func TestDeskScripts(t *testing.T) {
 		}
 	}
 	scripts(t, "desk*", []string{"NATS_URL=" + s.URL()}, nil)
-	audit, _, err := b.Range(t.Context(), bus.StreamAudit, bus.SubjectAudit("*"), 1, 100)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, m := range audit {
-		var a wire.Audit
-		if _, err := wire.DecodeData(m.Data, &a); err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, strings.Join([]string{a.Action, a.Target, a.Actor, a.Reason, a.Via}, " | "))
-	}
+	got := audited(t, b)
 	want := strings.Split(strings.TrimSpace(readFile(t, "testdata/desk_audit.txt")), "\n")
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("on AUDIT, -want +got:\n%s", diff)
@@ -142,6 +134,55 @@ func TestDeskScripts(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"o-1 default", "d-1 second", " default", "d-2 default"}, ids); diff != "" {
 		t.Errorf("on ORDERS, -want +got:\n%s", diff)
+	}
+}
+
+// audited is what stands on AUDIT.
+func audited(t *testing.T, b *bus.Bus) []string {
+	t.Helper()
+	audit, _, err := b.Range(t.Context(), bus.StreamAudit, bus.SubjectAudit("*"), 1, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range audit {
+		var a wire.Audit
+		if _, err := wire.DecodeData(m.Data, &a); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, strings.Join([]string{a.Action, a.Target, a.Actor, a.Reason, a.Via}, " | "))
+	}
+	return got
+}
+
+// From one server to another that is empty.
+func TestBackupScripts(t *testing.T) {
+	from, b := bustest.Provisioned(t, bustest.Options{})
+	to := bustest.Start(t, bustest.Options{})
+	l, err := ledger.New(b, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	now := time.Now().UTC()
+	r := order.Record{OrderID: "o-1", Supplier: order.EIOTCLUB, Product: order.ProductPackage, Account: order.DefaultAccount, State: order.Intent, Certainty: order.CertainUnknown,
+		At: now, AcceptedAt: now, FirstSentAt: &now, LastSentAt: &now, Request: order.Request{OrderID: "o-1", Supplier: order.EIOTCLUB, Product: order.ProductPackage,
+			Account: order.DefaultAccount, ICCID: "8988308650100524999", PackageCode: "P"}}
+	if _, err := l.Append(t.Context(), ledger.Entry{}, r); err != nil {
+		t.Fatal(err)
+	}
+	scripts(t, "backup*", []string{"NATS_URL=" + from.URL(), "RESTORED=" + to.URL()}, nil)
+	restored, err := bus.Connect(bus.Config{URL: to.URL(), Name: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer restored.Close()
+	want := []string{"streams_backup | copies | mira | nightly | simctl", "streams_restore | copies | mira | the disks are gone | simctl"}
+	if diff := cmp.Diff(want[:1], audited(t, b)); diff != "" {
+		t.Errorf("on AUDIT of what was copied, -want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff(want, audited(t, restored)); diff != "" {
+		t.Errorf("on AUDIT of what was restored, -want +got:\n%s", diff)
 	}
 }
 

@@ -51,6 +51,7 @@ func TestWhatChangesSomethingAsksWhy(t *testing.T) {
 		"dlq replay": wire.ActDeadReplay, "dlq edit": wire.ActDeadEdit, "dlq show": wire.ActDeadReveal, "dlq export": wire.ActDeadReveal,
 		"switch pause": wire.ActSwitchSet, "switch resume": wire.ActSwitchSet, "switch spend-stop": wire.ActSwitchSet,
 		"recon accept": wire.ActFindingAccept, "recon run": wire.ActReconRun, "cdr backfill": wire.ActCDRReread, "cdr networks": wire.ActNetworksImport, "spool drain": wire.ActSpoolDrain,
+		"backup": wire.ActStreamsBackup, "restore": wire.ActStreamsRestore,
 	}
 	actions := map[string]bool{}
 	for _, c := range walk(rootCommand()) {

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/wire"
 )
 
 // NATS users. A worker's name is its user's.
@@ -142,6 +143,7 @@ func Permissions(user string) (Permission, bool) {
 		g.follow(StreamOrderEvents)
 		g.read(BucketOpenOrders)
 		g.write(BucketOpenOrders)
+		g.publish(SubjectAudit(wire.ActStreamsBackup), SubjectAudit(wire.ActStreamsRestore))
 	case UserConsole:
 		g.About = "the page: reads, and notes who asked for card data; it can change nothing, whatever it is told"
 		for _, s := range StreamNames() {

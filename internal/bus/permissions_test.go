@@ -115,7 +115,7 @@ func universe() []string {
 	}
 	pub("orders.v1.request.eiotclub.package", "orders.v1.cancel.esimfly", "orders.v1.event.o1.eiotclub.placed", "orders.v1.evidence.eiotclub.o1",
 		"webhooks.v1.eiotclub.default.x", "webhooks.v1.esimfly.default.x", "cdr.v1.file.default", "cdr.v1.loaded.default", "cdr.v1.gap.default",
-		"recon.v1.finding.order_state", "audit.v1.order_resolve", "tasks.v1.track.eiotclub", "tasks.v1.ended.eiotclub", "orders.v1.status", "_INBOX.ingest.x", "$SYS.REQ.SERVER.PING", "other")
+		"recon.v1.finding.order_state", "audit.v1.order_resolve", "audit.v1.streams_restore", "tasks.v1.track.eiotclub", "tasks.v1.ended.eiotclub", "orders.v1.status", "_INBOX.ingest.x", "$SYS.REQ.SERVER.PING", "other")
 	topo := bus.NewTopology(bus.DefaultSettings())
 	streams := bus.StreamNames()
 	for _, s := range streams {
@@ -171,11 +171,11 @@ var mayDo = map[string][]string{
 	bus.UserSetup: {"make.*", "pub $JS.API.INFO", "sub _INBOX.simctl.>"},
 	bus.UserOperator: {"readall", "pub orders.v1.request.eiotclub.package", "pub orders.v1.cancel.esimfly", "pub orders.v1.evidence.eiotclub.o1", "pub webhooks.v1.eiotclub.default.x", "pub webhooks.v1.esimfly.default.x",
 		"pub cdr.v1.file.default", "pub tasks.v1.track.eiotclub", "pub orders.v1.status", "write.switches", "write.findings",
-		"pub recon.v1.finding.order_state", "pub audit.v1.order_resolve", "sub _INBOX.simctl.>",
+		"pub recon.v1.finding.order_state", "pub audit.v1.order_resolve", "pub audit.v1.streams_restore", "sub _INBOX.simctl.>",
 		"pub $JS.API.INFO", "pub $JS.API.STREAM.LIST", "pub $JS.API.STREAM.NAMES", "pub $JS.API.STREAM.MSG.DELETE.DEAD"},
 	bus.UserConsole: {"seeall", "api.ORDER_EVENTS", "api.DEAD", "api.AUDIT", "read.open_orders", "read.findings", "read.switches", "read.recon_periods",
-		"pub audit.v1.order_resolve", "sub _INBOX.console.>"},
-	bus.UserBackup: {"copyall", "api.ORDER_EVENTS", "follow.ORDER_EVENTS", "read.open_orders", "write.open_orders", "sub _INBOX.simctl.>"},
+		"pub audit.v1.order_resolve", "pub audit.v1.streams_restore", "sub _INBOX.console.>"},
+	bus.UserBackup: {"copyall", "api.ORDER_EVENTS", "follow.ORDER_EVENTS", "read.open_orders", "write.open_orders", "pub audit.v1.streams_restore", "sub _INBOX.simctl.>"},
 	bus.UserUpstream: {"pub orders.v1.request.eiotclub.package", "pub orders.v1.cancel.esimfly", "pub tasks.v1.track.eiotclub", "pub orders.v1.status",
 		"sub orders.v1.event.*.*.*", "sub tasks.v1.ended.*", "sub _INBOX.upstream.>"},
 }

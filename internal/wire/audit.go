@@ -36,11 +36,13 @@ const (
 	ActCDRReread      = "cdr_reread"
 	ActNetworksImport = "networks_import"
 	ActSpoolDrain     = "spool_drain"
+	ActStreamsBackup  = "streams_backup"  // everything was copied, card data included
+	ActStreamsRestore = "streams_restore" // the first that a restored AUDIT has of its new life
 )
 
 // Actions lists them.
 var Actions = []string{ActOrderSubmit, ActOrderResolve, ActOrderCancel, ActOrderReveal, ActDeadReplay, ActDeadEdit, ActDeadReveal,
-	ActSwitchSet, ActFindingAccept, ActReconRun, ActCDRReread, ActNetworksImport, ActSpoolDrain}
+	ActSwitchSet, ActFindingAccept, ActReconRun, ActCDRReread, ActNetworksImport, ActSpoolDrain, ActStreamsBackup, ActStreamsRestore}
 
 // Ways by which a person acts.
 const (
