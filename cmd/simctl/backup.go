@@ -123,6 +123,8 @@ func restoreCommand() *cobra.Command {
 			}
 			defer b.Close()
 			// The audit comes first, so that the restored one tells of the rest.
+			// If we die here: some of the streams are there, and the next try is refused by
+			// the first of them. It begins again with an empty cluster, as this one did.
 			streams := slices.DeleteFunc(bus.BackedUp(), func(s string) bool { return s == bus.StreamAudit })
 			for _, stream := range slices.Insert(streams, 0, bus.StreamAudit) {
 				if err := restoreStream(cmd, b, filepath.Join(args[0], stream), stream); err != nil {
