@@ -111,7 +111,7 @@ func (e Envelope) Append(b []byte, data func([]byte) ([]byte, error)) ([]byte, e
 // ParseEnvelope reads a CloudEvents event strictly. Extensions are accepted and
 // ignored; type is not judged here.
 func ParseEnvelope(b []byte) (Envelope, error) {
-	saw, err := scan(b)
+	saw, err := scan(b, 0)
 	if err != nil {
 		return Envelope{}, err
 	}
@@ -165,7 +165,7 @@ type document struct {
 // open finds the data of b: that of a CloudEvents event, or b itself, since what
 // we accept from upstream may be bare.
 func open(b []byte) (document, error) {
-	saw, err := scan(b)
+	saw, err := scan(b, 0)
 	if err != nil {
 		return document{}, err
 	}

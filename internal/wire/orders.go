@@ -25,12 +25,13 @@ type Meta struct {
 // absent; a quantity or account that is given and empty is refused, not guessed.
 // Its error is an *Error.
 func DecodeRequest(b []byte) (order.Request, Meta, error) {
-	d, err := open(b)
-	if err != nil {
-		return order.Request{}, d.meta(), err
-	}
+	var d document
 	var in requestIn
-	if d.odd || !in.quick(d.data) {
+	if !in.quick(b) {
+		var err error
+		if d, err = open(b); err != nil {
+			return order.Request{}, d.meta(), err
+		}
 		in = requestIn{}
 		if err := d.decode(&in); err != nil {
 			return in.Request, d.meta(), err
@@ -62,6 +63,7 @@ func DecodeRequest(b []byte) (order.Request, Meta, error) {
 		utc := r.ExpiresAt.UTC()
 		r.ExpiresAt = &utc
 	}
+	var err error
 	if r.Metadata, err = canonicalObject(r.Metadata); err != nil {
 		return r, d.meta(), err
 	}

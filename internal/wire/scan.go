@@ -21,7 +21,7 @@ const maxDepth = 64
 // twice or in two cases within one object, and nesting deeper than 64. Its error
 // is an *Error.
 func CheckJSON(b []byte) error {
-	_, err := scan(b)
+	_, err := scan(b, 0)
 	return err
 }
 
@@ -34,8 +34,9 @@ type seen struct {
 	envelope bool
 }
 
-// scan is CheckJSON and says what it saw.
-func scan(b []byte) (seen, error) {
+// scan is CheckJSON, for a value that stands within so many objects, and says what it
+// saw.
+func scan(b []byte, within int) (seen, error) {
 	if len(b) > MaxMessage {
 		return seen{}, &Error{Reason: ReasonTooLarge, Text: fmt.Sprintf("%d bytes, over %d", len(b), MaxMessage)}
 	}
@@ -47,7 +48,7 @@ func scan(b []byte) (seen, error) {
 		return seen{}, malformed("%v", json.Unmarshal(b, &v))
 	}
 	// From here on b is one JSON value, so the walk need not look for ends.
-	s := scanner{b: b}
+	s := scanner{b: b, within: within}
 	if err := s.walk(); err != nil {
 		return seen{}, err
 	}
@@ -56,9 +57,10 @@ func scan(b []byte) (seen, error) {
 
 type scanner struct {
 	seen
-	b     []byte
-	stack []frame
-	names [][]byte // of the open objects, folded, innermost last
+	b      []byte
+	within int // objects around b
+	stack  []frame
+	names  [][]byte // of the open objects, folded, innermost last
 }
 
 // frame is one open object or array.
@@ -75,7 +77,7 @@ func (s *scanner) walk() error {
 		case '{', '[':
 			object := s.b[i] == '{'
 			s.stack = append(s.stack, frame{object: object, name: object, first: len(s.names)})
-			if len(s.stack) > maxDepth {
+			if s.within+len(s.stack) > maxDepth {
 				return malformed("nested deeper than %d", maxDepth)
 			}
 		case '}', ']':
