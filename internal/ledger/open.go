@@ -42,6 +42,24 @@ type Open struct {
 	of       int    // orders on that page
 }
 
+// write writes o as encoding/json does.
+func (o *Open) write(w *order.Writer) {
+	w.Open()
+	w.Text("order_id", o.OrderID)
+	w.Text("supplier", o.Supplier)
+	w.Text("account", o.Account)
+	w.Text("state", string(o.State))
+	w.Some("waiting_for", o.WaitingFor)
+	w.Time("due", o.Due)
+	w.Moment("expires_at", o.ExpiresAt)
+	if !o.AcceptedAt.IsZero() {
+		w.Time("accepted_at", o.AcceptedAt)
+	}
+	w.Flag("in_doubt", o.InDoubt)
+	w.Money("at_stake", o.AtStake)
+	w.Close()
+}
+
 // Guard writes the entry of an order, whatever was there. It comes before the ack
 // of the order's queue message.
 func (l *Ledger) Guard(ctx context.Context, o Open) error {
@@ -69,7 +87,9 @@ func (l *Ledger) Claim(ctx context.Context, o Open, due time.Time) error {
 }
 
 func (l *Ledger) putOpen(ctx context.Context, o Open, guard func(*nats.Msg)) error {
-	data, err := json.Marshal(o)
+	w := order.NewWriter(make([]byte, 0, 256))
+	o.write(&w)
+	data, err := w.Done()
 	if err != nil {
 		return fmt.Errorf("open order %s: %w", o.OrderID, err)
 	}

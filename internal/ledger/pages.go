@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/order"
 )
 
 // A page guards many orders by one message: those that left the queue while the page
@@ -89,11 +90,13 @@ func (l *Ledger) writePages() {
 }
 
 func (l *Ledger) writePage(page []*entering) error {
-	open := make([]Open, len(page))
-	for i, e := range page {
-		open[i] = e.o
+	w := order.NewWriter(make([]byte, 0, 256*len(page)))
+	w.OpenList()
+	for _, e := range page {
+		e.o.write(&w)
 	}
-	data, err := json.Marshal(open)
+	w.CloseList()
+	data, err := w.Done()
 	if err != nil {
 		return fmt.Errorf("page of open orders: %w", err)
 	}

@@ -4,15 +4,64 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/bus/bustest"
 	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
 )
+
+// Entries of the index are written as encoding/json writes them, which reads them.
+func TestAnEntryReadsBackAsItWasWritten(t *testing.T) {
+	_, b := bustest.Provisioned(t, bustest.Options{})
+	l, err := ledger.New(b, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6789, time.UTC)
+	price, err := order.NewMoney("1.234", "USD")
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := ledger.Open{OrderID: "full", Supplier: order.EIOTCLUB, Account: "a<b>é", State: order.Waiting, WaitingFor: "no_funds", Due: at, ExpiresAt: &at, AcceptedAt: at, InDoubt: true, AtStake: &price}
+	for name, entry := range map[string]ledger.Open{"full": full, "bare": {OrderID: "bare", Supplier: order.ESIMFly, State: order.Unknown, Due: at}} {
+		for how, put := range map[string]func(ledger.Open) error{
+			"own":  func(o ledger.Open) error { return l.Guard(t.Context(), o) },
+			"page": func(o ledger.Open) error { return l.Enter(t.Context(), o)() },
+		} {
+			entry.OrderID = name + "-" + how
+			if err := put(entry); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var got []ledger.Open
+	for o, err := range ledger.WalkOpen(t.Context(), b) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := full
+		if strings.HasPrefix(o.OrderID, "bare") {
+			want = ledger.Open{Supplier: order.ESIMFly, State: order.Unknown, Due: at}
+		}
+		want.OrderID, want.Revision = o.OrderID, o.Revision
+		if diff := cmp.Diff(want, o, cmpopts.IgnoreUnexported(ledger.Open{})); diff != "" {
+			t.Errorf("-written +read\n%s", diff)
+		}
+		got = append(got, o)
+	}
+	if len(got) != 4 {
+		t.Errorf("%d entries, wants 4", len(got))
+	}
+}
 
 func enter(t *testing.T, l *ledger.Ledger, n int) {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/shopspring/decimal"
@@ -73,6 +74,9 @@ func (m Money) appendJSON(b []byte) ([]byte, error) {
 // AmountString is the amount as the wire shows it: at least two digits after the
 // point and no zeros behind them, so that equal amounts read alike: "5.00", "0.125".
 func (m Money) AmountString() string {
+	if e := m.Amount.Exponent(); -6 <= e && e <= 0 && m.Amount.NumDigits() <= 15 {
+		return amountString(m.Amount.CoefficientInt64(), int(-e))
+	}
 	places := max(2, -m.Amount.Exponent())
 	text := m.Amount.StringFixed(places)
 	for ; places > 2 && strings.HasSuffix(text, "0"); places-- {
@@ -81,9 +85,39 @@ func (m Money) AmountString() string {
 	return text
 }
 
+// amountString is AmountString of n / 10^places, of up to 15 digits and 6 places: of
+// nearly every amount, without big numbers.
+func amountString(n int64, places int) string {
+	for ; places < 2; places++ {
+		n *= 10
+	}
+	for ; places > 2 && n%10 == 0; places-- {
+		n /= 10
+	}
+	scale := int64(1)
+	for range places {
+		scale *= 10
+	}
+	var room [24]byte
+	b := room[:0]
+	if n < 0 {
+		b, n = append(b, '-'), -n
+	}
+	b = append(strconv.AppendInt(b, n/scale, 10), '.')
+	for fraction := n % scale; scale > 1; fraction %= scale {
+		scale /= 10
+		b = append(b, '0'+byte(fraction/scale))
+	}
+	return string(b)
+}
+
 // UnmarshalJSON accepts an object of amount and currency and nothing else, the
 // names spelt exactly so. A negative zero is refused.
 func (m *Money) UnmarshalJSON(b []byte) error {
+	if v, ok := plainMoney(b); ok {
+		*m = v
+		return nil
+	}
 	var w map[string]string
 	if err := json.Unmarshal(b, &w); err != nil {
 		return fmt.Errorf("money: %w", err)
@@ -102,6 +136,18 @@ func (m *Money) UnmarshalJSON(b []byte) error {
 	}
 	*m = v
 	return nil
+}
+
+// plainMoney reads money that is written as MarshalJSON writes it.
+func plainMoney(b []byte) (Money, bool) {
+	amount, isMoney := strings.CutPrefix(string(b), `{"amount":"`)
+	amount, currency, hasCurrency := strings.Cut(amount, `","currency":"`)
+	currency, ends := strings.CutSuffix(currency, `"}`)
+	if !isMoney || !hasCurrency || !ends {
+		return Money{}, false
+	}
+	v, err := NewMoney(amount, currency)
+	return v, err == nil && !(v.Amount.IsZero() && amount[0] == '-')
 }
 
 // Cmp compares two amounts of one currency: -1, 0, 1, or ErrCurrency.

@@ -145,3 +145,15 @@ func FuzzMoney(f *testing.F) {
 		}
 	})
 }
+
+// The amounts of every day are written without big numbers, and as those write them.
+func TestAmountStringIsStringFixed(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := decimal.New(rapid.OneOf(rapid.Int64(), rapid.Int64Range(-2000, 2000), rapid.Map(rapid.Int64Range(-99, 99), func(n int64) int64 { return n * 1_000_000 })).Draw(t, "n"), int32(rapid.IntRange(-9, 3).Draw(t, "exponent")))
+		whole, fraction, _ := strings.Cut(d.StringFixed(9), ".")
+		want := whole + "." + fraction[:2] + strings.TrimRight(fraction[2:], "0")
+		if got := (order.Money{Amount: d}).AmountString(); got != want {
+			t.Fatalf("%s: %s, wants %s", d, got, want)
+		}
+	})
+}

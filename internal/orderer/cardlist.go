@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/order"
 )
 
 // cardList is one list of cards in flight, of all replicas: one entry of a bucket,
@@ -46,6 +47,17 @@ type cardEntry struct {
 	Writer string `json:"w"` // the replica
 	After  uint64 `json:"a"` // sequence of the event that the order's intent follows
 	Until  int64  `json:"u"` // unix nanoseconds: out of date from then on
+}
+
+// write writes e as encoding/json does.
+func (e *cardEntry) write(w *order.Writer) {
+	w.Open()
+	w.Text("c", e.Card)
+	w.Text("o", e.Order)
+	w.Text("w", e.Writer)
+	w.Number("a", int64(e.After)) // no stream counts beyond that
+	w.Number("u", e.Until)
+	w.Close()
 }
 
 // cardWish is one that waits for a card.
@@ -201,16 +213,21 @@ func (l *cardList) current() []cardEntry {
 
 // put writes the list as it becomes with the wishes granted.
 func (l *cardList) put(ctx context.Context, others []cardEntry, wishes []*cardWish) (uint64, error) {
-	all := slices.Clone(others)
+	list := order.NewWriter(make([]byte, 0, 128*(len(others)+2*len(wishes))))
+	list.OpenList()
+	for i := range others {
+		others[i].write(&list)
+	}
 	l.mu.Lock()
 	for _, e := range l.ours {
-		all = append(all, e)
+		e.write(&list)
 	}
 	l.mu.Unlock()
 	for _, w := range wishes {
-		all = append(all, w.entry)
+		w.entry.write(&list)
 	}
-	data, err := json.Marshal(all)
+	list.CloseList()
+	data, err := list.Done()
 	if err != nil {
 		return 0, err
 	}
