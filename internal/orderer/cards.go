@@ -27,7 +27,13 @@ type cards struct {
 	lists  [cardLists]*cardList
 
 	mu   sync.Mutex
-	held map[string]bool
+	held map[string]place
+}
+
+// place is where an object is taken over all replicas: the list, and its name there.
+type place struct {
+	list *cardList
+	card string
 }
 
 // cardLists is how many lists the cards are spread over, by their hash: orders of
@@ -52,7 +58,7 @@ func newCards(b *bus.Bus, l Ledger, now func() time.Time) (*cards, error) {
 	if err != nil {
 		return nil, fmt.Errorf("card locks: %w", err)
 	}
-	c := &cards{ledger: l, held: map[string]bool{}}
+	c := &cards{ledger: l, held: map[string]place{}}
 	for i := range c.lists {
 		c.lists[i] = &cardList{bus: b, commit: commit, writer: nuid.Next(), now: now,
 			subject: bus.SubjectKV(bus.BucketLeases, fmt.Sprint("card.", i)), ours: map[string]cardEntry{}}
@@ -67,12 +73,13 @@ func (c *cards) hold(object string) bool {
 	if isNew(object) {
 		return true
 	}
+	at := c.placeOf(object)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.held[object] {
+	if _, taken := c.held[object]; taken {
 		return false
 	}
-	c.held[object] = true
+	c.held[object] = at
 	return true
 }
 
@@ -80,30 +87,35 @@ func (c *cards) let(object string) {
 	if isNew(object) {
 		return
 	}
-	list, card := c.listOf(object)
-	list.drop(card) // first: who holds the object next may take it there
+	at := c.heldAt(object)
+	at.list.drop(at.card) // first: who holds the object next may take it there
 	c.mu.Lock()
 	delete(c.held, object)
 	c.mu.Unlock()
 }
 
-// listOf is the list that an object is in, and its name there: the card's number
-// itself stays out of the bucket.
-func (c *cards) listOf(object string) (*cardList, string) {
+func (c *cards) heldAt(object string) place {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.held[object]
+}
+
+// placeOf finds an object's place; the card's number itself stays out of the bucket.
+func (c *cards) placeOf(object string) place {
 	sum := sha256.Sum256([]byte(object))
-	return c.lists[int(sum[31])%cardLists], base64.RawURLEncoding.EncodeToString(sum[:12])
+	return place{c.lists[int(sum[31])%cardLists], base64.RawURLEncoding.EncodeToString(sum[:12])}
 }
 
 func (c *cards) lock(ctx context.Context, object string, cur ledger.Entry, ttl time.Duration) (wait func() (bool, error)) {
 	if isNew(object) {
 		return func() (bool, error) { return true, nil }
 	}
-	list, card := c.listOf(object)
+	at := c.heldAt(object)
 	orderID, after := cur.OrderID, cur.Seq // what waits holds these, not the whole order
-	wish := list.wish(card, orderID, after, 2*ttl, cardEntry{})
+	wish := at.list.wish(at.card, orderID, after, 2*ttl, cardEntry{})
 	return func() (bool, error) {
 		for tries := 1; ; tries++ {
-			holder, err := list.answerTo(ctx, wish)
+			holder, err := at.list.answerTo(ctx, wish)
 			if err != nil {
 				return false, fmt.Errorf("card lock: %w", err)
 			}
@@ -123,7 +135,7 @@ func (c *cards) lock(ctx context.Context, object string, cur ledger.Entry, ttl t
 			if tries == 3 {
 				return false, nil
 			}
-			wish = list.wish(card, orderID, after, 2*ttl, holder)
+			wish = at.list.wish(at.card, orderID, after, 2*ttl, holder)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package orderer
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -42,6 +43,24 @@ func replicaCards(t *testing.T, b *bus.Bus, l Ledger, now func() time.Time) *car
 		t.Fatal(err)
 	}
 	return c
+}
+
+// A list is read by encoding/json, and holds what stood in it before this writer did.
+func TestACardEntryIsWrittenAsEncodingJSONWritesIt(t *testing.T) {
+	for _, e := range []cardEntry{{}, {Card: "lIaHf4UA-TF0_LVD", Order: "o-1", Writer: "w", After: 1 << 60, Until: -7}} {
+		want, err := json.Marshal([]cardEntry{e, e})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := order.NewWriter(nil)
+		w.OpenList()
+		e.write(&w)
+		e.write(&w)
+		w.CloseList()
+		if got, err := w.Done(); err != nil || string(got) != string(want) {
+			t.Errorf("%v\n%s, wants\n%s", err, got, want)
+		}
+	}
 }
 
 // Many orders of four replicas for a few cards: no card is ever in two hands.
@@ -132,6 +151,9 @@ func TestACardOfADeadReplica(t *testing.T) {
 	}
 	// An order that waited, and is about to be sent again: what the ledger has of it
 	// is not news yet.
+	if !dead.hold("iccid:3") {
+		t.Fatal("held already")
+	}
 	if mine, err := dead.lock(t.Context(), "iccid:3", entry("again", 7), time.Minute)(); !mine || err != nil {
 		t.Fatal(mine, err)
 	}
