@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -51,6 +52,7 @@ type HTTP struct {
 	dialer  dialer
 	pool    pool
 	targets targets
+	dated   atomic.Pointer[dated]
 }
 
 // NewHTTP makes an HTTP of its own connections, with the defaults filled in.
@@ -132,11 +134,31 @@ func (h *HTTP) Do(ctx context.Context, c Call) (Answer, error) {
 		return Answer{Took: end.Sub(start), span: span}, e
 	}
 	a := Answer{Status: r.status, Header: r.header, Body: r.body, Took: end.Sub(start), RetryAfter: retryAfter(r.header, end), span: span}
-	if date, err := http.ParseTime(r.header.Get("Date")); err == nil {
+	if date, ok := h.date(r.header.Get("Date")); ok {
 		// The header is cut to the second and was written somewhere inside the call.
 		a.Clock, a.HasClock = date.Add(500*time.Millisecond).Sub(start.Add(a.Took/2)), true
 	}
 	return a, nil
+}
+
+// dated is a Date header and what it says.
+type dated struct {
+	text string
+	at   time.Time
+}
+
+// date reads a Date header. All answers of one second have the same.
+func (h *HTTP) date(text string) (time.Time, bool) {
+	last := h.dated.Load()
+	if last == nil || last.text != text {
+		at, err := http.ParseTime(text)
+		if err != nil {
+			return time.Time{}, false
+		}
+		last = &dated{text, at}
+		h.dated.Store(last)
+	}
+	return last.at, true
 }
 
 // requests are buffers for requests.
