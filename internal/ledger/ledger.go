@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -110,11 +111,12 @@ func (l *Ledger) Append(ctx context.Context, prev Entry, next order.Record) (Ent
 // append is Append for an event that carries trace as its traceparent.
 func (l *Ledger) append(ctx context.Context, prev Entry, next order.Record, trace string) (Entry, error) {
 	next.Writer = l.token + "-" + strconv.FormatUint(l.writes.Add(1), 36)
-	data, err := l.encode(next, trace)
+	buf := events.Get().(*[]byte)
+	data, err := l.encode((*buf)[:0], next, trace)
 	if err != nil {
 		return Entry{}, fmt.Errorf("ledger: %w", err)
 	}
-	for {
+	for again := false; ; again = true {
 		msg := bus.NewMsg(bus.SubjectOrderEvent(next.OrderID, next.Supplier, string(next.State)), next.Writer, data)
 		bus.Expect(msg, bus.SubjectOrderHistory(next.OrderID), prev.Seq)
 		if trace != "" {
@@ -123,6 +125,10 @@ func (l *Ledger) append(ctx context.Context, prev Entry, next order.Record, trac
 		ack, err := l.events.Publish(ctx, msg)
 		// If we die here: the event stands, and is the truth for whoever comes next.
 		if err == nil {
+			if !again && cap(data) <= 16<<10 { // what was unknown once may still be on its way
+				*buf = data
+				events.Put(buf)
+			}
 			return Entry{Record: next, Seq: ack.Sequence, Trace: trace, New: prev.New}, nil
 		}
 		if !errors.Is(err, bus.ErrConflict) && !errors.Is(err, bus.ErrOutcomeUnknown) {
@@ -144,13 +150,16 @@ func (l *Ledger) append(ctx context.Context, prev Entry, next order.Record, trac
 	}
 }
 
-func (l *Ledger) encode(r order.Record, trace string) ([]byte, error) {
+// events are buffers for events.
+var events = sync.Pool{New: func() any { return new(make([]byte, 0, 1536)) }}
+
+func (l *Ledger) encode(b []byte, r order.Record, trace string) ([]byte, error) {
 	env, err := wire.NewEnvelope(wire.TypeOrder(string(r.State)), l.source, r.OrderID, r.Writer, r.At, json.RawMessage(nil))
 	if err != nil {
 		return nil, err
 	}
 	env.TraceParent = trace
-	return env.Append(make([]byte, 0, 1536+len(r.Request.Metadata)), r.AppendJSON)
+	return env.Append(b, r.AppendJSON)
 }
 
 func (l *Ledger) fromLeader(ctx context.Context, orderID string) (Entry, bool, error) {
