@@ -40,13 +40,13 @@ func (in *requestIn) quick(b []byte) bool {
 		if p, ok = past(p[end+1:], ':'); !ok {
 			return false
 		}
-		p = bytes.TrimLeft(p, white)
+		p = trim(p)
 		n := valueLen(p)
 		if n == 0 || twice(given[:i+1]) || !in.member(string(given[i]), p[:n]) {
 			return false
 		}
 		if rest, last := past(p[n:], '}'); last {
-			return len(bytes.TrimLeft(rest, white)) == 0
+			return len(trim(rest)) == 0
 		}
 		p, ok = past(p[n:], ',')
 	}
@@ -64,11 +64,17 @@ func twice(names [][]byte) bool {
 	return false
 }
 
-const white = " \t\r\n"
+// trim is b without the white space that it begins with.
+func trim(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\n' || b[0] == '\t' || b[0] == '\r') {
+		b = b[1:]
+	}
+	return b
+}
 
 // past is what follows c, which is to stand behind white space at most.
 func past(b []byte, c byte) (rest []byte, ok bool) {
-	if b = bytes.TrimLeft(b, white); len(b) == 0 || b[0] != c {
+	if b = trim(b); len(b) == 0 || b[0] != c {
 		return nil, false
 	}
 	return b[1:], true
