@@ -218,23 +218,23 @@ func fillConsole(ctx context.Context, b *bus.Bus, db *warehouse.DB, orders, lett
 	}
 	epoch, begin := s.CachedInfo().Created.UTC().Truncate(time.Millisecond), time.Now().Add(-6*24*time.Hour).UTC()
 	states := []order.State{order.Intent, order.Placed, order.Fulfilled}
-	rows := make([]warehouse.OrderEvent, 0, 30_000)
 	in := warehouse.NewEventInserter(db, warehouse.OrderEvents)
+	rows := in.Block(30_000, 0)
 	for i := range orders {
 		id, at := fmt.Sprintf("bench-%06d", i), begin.Add(time.Duration(i)*5*time.Second)
 		for j, state := range states {
 			if j == 2 && i%1000 == 0 {
 				state = order.Held
 			}
-			rows = append(rows, warehouse.OrderEvent{EventKey: warehouse.EventKey{Epoch: epoch, Sequence: uint64(3*i + j + 1), PublishedAt: at, ArchivedAt: at, Raw: "{}"}, OrderID: id, Supplier: order.EIOTCLUB,
+			rows.Add(warehouse.OrderEvent{EventKey: warehouse.EventKey{Epoch: epoch, Sequence: uint64(3*i + j + 1), PublishedAt: at, ArchivedAt: at, Raw: "{}"}, OrderID: id, Supplier: order.EIOTCLUB,
 				Product: order.ProductPackage, Account: "default", State: string(state), Certainty: "placed", SupplierOrderID: fmt.Sprintf("S%d", i), ICCIDs: []string{fmt.Sprintf("89883086%011d", i)},
 				Quantity: 1, At: at.Add(time.Duration(j) * time.Second), AcceptedAt: at})
 		}
-		if len(rows) == cap(rows) || i == orders-1 {
-			if err := in.Insert(ctx, fmt.Sprint("bench-", i), in.Block(rows, 0)); err != nil {
+		if rows.Len() == 30_000 || i == orders-1 {
+			if err := in.Insert(ctx, fmt.Sprint("bench-", i), rows); err != nil {
 				return err
 			}
-			rows = rows[:0]
+			rows = in.Block(30_000, 0)
 		}
 		r := order.Record{OrderID: id, Supplier: order.EIOTCLUB, Product: order.ProductPackage, Account: "default", State: order.Fulfilled, Certainty: order.CertainPlaced, SupplierOrderID: fmt.Sprintf("S%d", i), At: at, AcceptedAt: at}
 		data, err := r.AppendJSON(nil)

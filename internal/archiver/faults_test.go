@@ -260,17 +260,17 @@ func TestStreamMadeAnew(t *testing.T) {
 
 // A batch never crosses a partition, so that it is in whole or not at all.
 func TestBatchesEndAtPartitions(t *testing.T) {
-	l := &line[int]{cfg: Config{MaxRows: 100, MaxBytes: 1 << 20, MaxDelay: time.Hour}, decode: func(m record, _, _ time.Time) (int, error) { return int(m.sequence), nil }}
+	l := &line[int]{into: warehouse.NewEventInserter(&warehouse.DB{}, warehouse.EventTable[int]{}), cfg: Config{MaxRows: 100, MaxBytes: 1 << 20, MaxDelay: time.Hour}, decode: func(m record, _, _ time.Time) (int, error) { return int(m.sequence), nil }}
 	source := &scripted{}
 	for seq := uint64(warehouse.EventPartition - 3); seq < warehouse.EventPartition+4; seq += 2 {
 		source.list = append(source.list, record{sequence: seq, pending: 1})
 	}
 	b, err := l.nextBatch(source, time.Time{})
-	if err != nil || len(b.rows) != 2 || b.first != warehouse.EventPartition-3 || b.last != warehouse.EventPartition-1 {
+	if err != nil || b.rows.Len() != 2 || b.first != warehouse.EventPartition-3 || b.last != warehouse.EventPartition-1 {
 		t.Errorf("first batch %+v, %v", b, err)
 	}
 	b, err = l.nextBatch(source, time.Time{})
-	if err == nil || len(b.rows) != 2 || b.first != warehouse.EventPartition+1 {
+	if err == nil || b.rows.Len() != 2 || b.first != warehouse.EventPartition+1 {
 		t.Errorf("second batch %+v, %v", b, err)
 	}
 }

@@ -27,7 +27,6 @@ type line[R any] struct {
 	log *slog.Logger
 	m   *metrics
 
-	rows    []R           // memory for the batch being gathered
 	idle    atomic.Bool   // no insert is in hand
 	settled atomic.Uint64 // sequence up to which all is in ClickHouse
 	oldest  atomic.Int64  // when the oldest message that waits was published, Unix ns; 0 if none does
@@ -42,10 +41,8 @@ func newLine[R any](stream string, table warehouse.EventTable[R], decode func(m 
 type batch[R any] struct {
 	epoch       time.Time
 	first, last uint64 // sequences
-	rows        []R    // while it is gathered
-	block       warehouse.EventBlock[R]
-	count       int
-	bytes       int
+	rows        *warehouse.EventBlock[R]
+	bytes       int       // of its messages
 	traces      []string  // of the rows, while tracing is on
 	oldest      time.Time // when its first message was published
 	poison      *poison
@@ -166,16 +163,17 @@ func (l *line[R]) flush(ctx context.Context, b batch[R]) error {
 	}
 	l.oldest.Store(b.oldest.UnixNano())
 	begin := time.Now()
+	count := b.rows.Len()
 	token := fmt.Sprintf("%s:%d:%d-%d", l.stream, b.epoch.UnixMilli(), b.first, b.last)
 	if err := l.repeat(ctx, "insert", func(ctx context.Context) error {
-		return l.into.Insert(ctx, token, b.block)
+		return l.into.Insert(ctx, token, b.rows)
 	}); err != nil {
 		return err
 	}
 	// If we die here: the rows are in, and the next sitting finds its place behind
 	// them. If we died before: they are in or not, as a whole, and it sees which.
-	if b.count > 0 {
-		l.m.archived.WithLabelValues(l.stream).Add(float64(b.count))
+	if count > 0 {
+		l.m.archived.WithLabelValues(l.stream).Add(float64(count))
 		l.m.batches.WithLabelValues(l.stream).Inc()
 		l.settled.Store(b.last)
 	}

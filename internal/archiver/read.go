@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -88,8 +88,7 @@ func (l *line[R]) gather(ctx context.Context, p place, out chan<- batch[R]) erro
 	defer context.AfterFunc(ctx, func() { r.stop(ctx.Err()) })()
 	for {
 		b, err := l.nextBatch(r, p.epoch)
-		if len(b.rows) > 0 || b.poison != nil {
-			b.seal(l)
+		if b.rows.Len() > 0 || b.poison != nil {
 			select {
 			case out <- b:
 			case <-ctx.Done():
@@ -150,6 +149,10 @@ func (r *reader) stop(why error) {
 // unread makes next return rec again.
 func (r *reader) unread(rec record) { r.back = &rec }
 
+// textOf is b as a string, without a copy: the client gives each message memory of
+// its own, never uses it again, and nobody here writes to it.
+func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
 // source is what nextBatch reads from.
 type source interface {
 	next(wait time.Duration) (record, error)
@@ -184,41 +187,32 @@ func (r *reader) next(wait time.Duration) (record, error) {
 		return record{}, fmt.Errorf("delivery %d (attempt %d) came instead of %d", meta.Sequence.Consumer, meta.NumDelivered, r.delivered)
 	}
 	return record{subject: msg.Subject(), header: msg.Headers(), messageID: msg.Headers().Get(nats.MsgIdHdr),
-		sequence: meta.Sequence.Stream, publishedAt: meta.Timestamp.UTC(), pending: meta.NumPending, data: string(msg.Data()), ack: msg.Ack}, nil
-}
-
-// seal encodes the rows while the batch before is being inserted; their memory is
-// the next batch's.
-func (b *batch[R]) seal(l *line[R]) {
-	// Columns repeat some of the data, and are rid of the envelope.
-	b.block, b.count = l.into.Block(b.rows, b.bytes+b.bytes/8), len(b.rows)
-	clear(b.rows)
-	l.rows, b.rows = b.rows[:0], nil
+		sequence: meta.Sequence.Stream, publishedAt: meta.Timestamp.UTC(), pending: meta.NumPending, data: textOf(msg.Data()), ack: msg.Ack}, nil
 }
 
 // nextBatch gathers until the batch is full, its first message has waited long
 // enough, the next belongs to another partition, one cannot be read, or the
 // reading breaks.
 func (l *line[R]) nextBatch(r source, epoch time.Time) (batch[R], error) {
-	b := batch[R]{epoch: epoch, rows: l.rows[:0]}
+	b := batch[R]{epoch: epoch, rows: &warehouse.EventBlock[R]{}}
 	var until time.Time
-	for len(b.rows) < l.cfg.MaxRows && b.bytes < l.cfg.MaxBytes {
+	for b.rows.Len() < l.cfg.MaxRows && b.bytes < l.cfg.MaxBytes {
 		wait := time.Hour
-		if len(b.rows) > 0 {
+		if b.rows.Len() > 0 {
 			wait = max(time.Until(until), atHand)
 		}
 		rec, err := r.next(wait)
 		switch {
 		case errors.Is(err, nats.ErrTimeout):
-			if len(b.rows) > 0 {
+			if b.rows.Len() > 0 {
 				return b, nil
 			}
 			continue
 		case err != nil:
 			return b, err
-		case len(b.rows) == 0:
+		case b.rows.Len() == 0:
 			b.first, b.oldest, until = rec.sequence, rec.publishedAt, time.Now().Add(l.cfg.MaxDelay)
-			b.rows = slices.Grow(b.rows, l.room(rec))
+			b.rows = l.into.Block(l.room(rec))
 		case rec.sequence/warehouse.EventPartition != b.first/warehouse.EventPartition:
 			r.unread(rec)
 			return b, nil
@@ -229,7 +223,8 @@ func (l *line[R]) nextBatch(r source, epoch time.Time) (batch[R], error) {
 			b.poison = &poison{rec, err}
 			return b, nil
 		}
-		b.rows, b.last, b.bytes = append(b.rows, row), rec.sequence, b.bytes+len(rec.data)
+		b.rows.Add(row)
+		b.last, b.bytes = rec.sequence, b.bytes+len(rec.data)
 		if l.d.Trace.On() {
 			b.traces = append(b.traces, rec.header.Get(bus.HeaderTraceParent))
 		}
@@ -239,16 +234,19 @@ func (l *line[R]) nextBatch(r source, epoch time.Time) (batch[R], error) {
 			if aged := b.oldest.Add(l.cfg.MaxDelay); aged.Before(until) {
 				until = aged
 			}
-		case rec.pending > uint64(l.cfg.MaxRows) && len(b.rows) >= l.cfg.MaxRows/8 && l.idle.Load():
+		case rec.pending > uint64(l.cfg.MaxRows) && b.rows.Len() >= l.cfg.MaxRows/8 && l.idle.Load():
 			return b, nil // there is plenty, and ClickHouse has nothing to do
 		}
 	}
 	return b, nil
 }
 
-// room is how many rows a batch that begins with rec may come to hold.
-func (l *line[R]) room(rec record) int {
-	return int(min(rec.pending+1, uint64(l.cfg.MaxRows), uint64(l.cfg.MaxBytes/max(1, len(rec.data)))+1))
+// room is how many rows, and bytes of messages, a batch that begins with rec may
+// come to hold.
+func (l *line[R]) room(rec record) (rows, size int) {
+	each := max(1, len(rec.data))
+	rows = int(min(rec.pending+1, uint64(l.cfg.MaxRows), uint64(l.cfg.MaxBytes/each)+1))
+	return rows, rows * each
 }
 
 // watchLag keeps the lag visible while messages do not move.

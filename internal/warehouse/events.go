@@ -1,11 +1,9 @@
 package warehouse
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -27,109 +25,10 @@ type EventTable[R any] struct {
 // eventColumn writes one column, in both of the driver's protocols.
 type eventColumn[R any] struct {
 	name, typ string
-	native    func(b []byte, rows []R) []byte // as a column of a Native block
+	large     bool                            // most of what a row takes
+	ends      func(b []byte, rows []R) []byte // of an array: where each row's values end; nil otherwise
+	native    func(b []byte, rows []R) []byte // the values, as in a Native block
 	values    func(rows []R) any              // as a slice for the driver
-}
-
-// EventInserter inserts into one table.
-type EventInserter[R any] struct {
-	db    *DB
-	table EventTable[R]
-	spare chan []byte // memory of blocks that were inserted, for those to come
-}
-
-// NewEventInserter makes an inserter for t.
-func NewEventInserter[R any](db *DB, t EventTable[R]) *EventInserter[R] {
-	return &EventInserter[R]{db: db, table: t, spare: make(chan []byte, 2)}
-}
-
-// EventBlock is what one insert writes.
-type EventBlock[R any] struct {
-	native []byte
-	rows   []R // where the protocol has no block of ours
-	n      int
-}
-
-// Block encodes rows, which must be of one epoch, in ascending sequence and within
-// one partition. It keeps none of them. size is about the bytes they will take: a large
-// block that grows by appending is copied several times over.
-func (e *EventInserter[R]) Block(rows []R, size int) EventBlock[R] {
-	if !e.db.http {
-		return EventBlock[R]{rows: slices.Clone(rows), n: len(rows)}
-	}
-	var b []byte
-	select {
-	case b = <-e.spare:
-	default:
-	}
-	return EventBlock[R]{native: e.table.encode(slices.Grow(b[:0], size), rows), n: len(rows)}
-}
-
-// Insert writes a block. token must name it: the same token, the same rows. It
-// returns when they are durable, and the block is not to be used again; after an
-// error they may be there or not, and the same call again is safe.
-func (e *EventInserter[R]) Insert(ctx context.Context, token string, b EventBlock[R]) (err error) {
-	if b.n == 0 {
-		return nil
-	}
-	ctx = inserting(ctx, token)
-	if b.native == nil {
-		err = e.columns(ctx, b.rows)
-	} else {
-		err = e.db.conn.InsertFormat(ctx, "Native", e.table.insert(), bytes.NewReader(b.native))
-	}
-	if err != nil {
-		return fmt.Errorf("insert %d rows into %s: %w", b.n, e.table.Name, err)
-	}
-	if len(b.native) > cap(b.native)/4 { // else it is more than is needed
-		select {
-		case e.spare <- b.native:
-		default:
-		}
-	}
-	return nil
-}
-
-func (t EventTable[R]) insert() string {
-	q := "INSERT INTO " + t.Name + " ("
-	for i, c := range t.columns {
-		if i > 0 {
-			q += ", "
-		}
-		q += c.name
-	}
-	return q + ")"
-}
-
-// encode appends a Native block: number of columns, number of rows, then per
-// column its name, its type and its values. Where the table has
-// LowCardinality(String) it takes plain strings.
-func (t EventTable[R]) encode(b []byte, rows []R) []byte {
-	b = binary.AppendUvarint(b, uint64(len(t.columns)))
-	b = binary.AppendUvarint(b, uint64(len(rows)))
-	for _, c := range t.columns {
-		b = textString(textString(b, c.name), c.typ)
-		b = c.native(b, rows)
-	}
-	return b
-}
-
-func (e *EventInserter[R]) columns(ctx context.Context, rows []R) (err error) {
-	batch, err := e.db.conn.PrepareBatch(ctx, e.table.insert())
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = batch.Abort() // nothing of it is sent; a repeat starts anew
-		}
-	}()
-	for i, c := range e.table.columns {
-		if err := batch.Column(i).Append(c.values(rows)); err != nil {
-			return fmt.Errorf("column %s: %w", c.name, err)
-		}
-	}
-	return batch.Send()
 }
 
 // LastArchived is the highest sequence that the warehouse has settled of stream,
@@ -290,12 +189,18 @@ func ParseMicros(s string) (micros int64, ok bool) {
 
 func stringsColumn[R any](name string, get func(*R) []string) eventColumn[R] {
 	c := columnOf(name, "Array(String)", get, nil)
-	c.native = func(b []byte, rows []R) []byte {
+	c.ends = func(b []byte, rows []R) []byte {
 		end := uint64(0)
+		if len(b) > 0 {
+			end = binary.LittleEndian.Uint64(b[len(b)-8:])
+		}
 		for i := range rows {
 			end += uint64(len(get(&rows[i])))
 			b = binary.LittleEndian.AppendUint64(b, end)
 		}
+		return b
+	}
+	c.native = func(b []byte, rows []R) []byte {
 		for i := range rows {
 			for _, s := range get(&rows[i]) {
 				b = textString(b, s)

@@ -78,12 +78,14 @@ type Audit struct {
 
 // keyColumns are those of EventKey; of finds it in a row.
 func keyColumns[R any](of func(*R) *EventKey) []eventColumn[R] {
+	raw := stringColumn("raw", func(r *R) string { return of(r).Raw })
+	raw.large = true
 	return []eventColumn[R]{
 		milliColumn("epoch", func(r *R) time.Time { return of(r).Epoch }),
 		uintColumn("sequence", func(r *R) uint64 { return of(r).Sequence }),
 		microColumn("published_at", func(r *R) time.Time { return of(r).PublishedAt }),
 		microColumn("archived_at", func(r *R) time.Time { return of(r).ArchivedAt }),
-		stringColumn("raw", func(r *R) string { return of(r).Raw }),
+		raw,
 	}
 }
 

@@ -207,5 +207,7 @@ func TestParseMicros(t *testing.T) {
 
 func insert[R any](ctx context.Context, db *warehouse.DB, table warehouse.EventTable[R], token string, rows []R) error {
 	in := warehouse.NewEventInserter(db, table)
-	return in.Insert(ctx, token, in.Block(rows, 0))
+	b := in.Block(len(rows), 0)
+	b.Add(rows...)
+	return in.Insert(ctx, token, b)
 }
