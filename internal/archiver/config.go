@@ -19,8 +19,8 @@ type Config struct {
 	// is full. Longer means fewer, larger inserts, which ClickHouse likes; shorter
 	// means that BI sees things sooner. Below 200ms parts pile up.
 	MaxDelay time.Duration `env:"ARCHIVE_MAX_DELAY" envDefault:"1s" desc:"the longest that a message waits for its batch to fill"`
-	MaxRows  int           `env:"ARCHIVE_MAX_ROWS" envDefault:"10000" desc:"messages in a full batch"`
-	MaxBytes int           `env:"ARCHIVE_MAX_BYTES" envDefault:"8388608" desc:"bytes of messages in a full batch; four streams hold one or two batches each"`
+	MaxRows  int           `env:"ARCHIVE_MAX_ROWS" envDefault:"20000" desc:"messages in a full batch"`
+	MaxBytes int           `env:"ARCHIVE_MAX_BYTES" envDefault:"12582912" desc:"bytes of messages in a full batch; five streams hold one or two batches each"`
 
 	// An insert that takes longer is given up as unknown and repeated under the
 	// same token.

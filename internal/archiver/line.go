@@ -27,7 +27,6 @@ type line[R any] struct {
 	log *slog.Logger
 	m   *metrics
 
-	idle    atomic.Bool   // no insert is in hand
 	settled atomic.Uint64 // sequence up to which all is in ClickHouse
 	oldest  atomic.Int64  // when the oldest message that waits was published, Unix ns; 0 if none does
 }
@@ -145,13 +144,10 @@ func (l *line[R]) sitting(ctx context.Context) error {
 		defer close(batches)
 		end(l.gather(ctx, place, batches))
 	}()
-	l.idle.Store(true)
 	for b := range batches {
-		l.idle.Store(false)
 		if err := l.flush(ctx, b); err != nil {
 			end(err)
 		}
-		l.idle.Store(true)
 	}
 	return context.Cause(ctx)
 }

@@ -228,14 +228,11 @@ func (l *line[R]) nextBatch(r source, epoch time.Time) (batch[R], error) {
 		if l.d.Trace.On() {
 			b.traces = append(b.traces, rec.header.Get(bus.HeaderTraceParent))
 		}
-		switch {
-		case rec.pending == 0:
+		if rec.pending == 0 {
 			// Nothing is behind it: what is old already waits no longer.
 			if aged := b.oldest.Add(l.cfg.MaxDelay); aged.Before(until) {
 				until = aged
 			}
-		case rec.pending > uint64(l.cfg.MaxRows) && b.rows.Len() >= l.cfg.MaxRows/8 && l.idle.Load():
-			return b, nil // there is plenty, and ClickHouse has nothing to do
 		}
 	}
 	return b, nil
