@@ -30,6 +30,7 @@ type EventBlock[R any] struct {
 	n     int
 	rows  []R         // over HTTP those which are not in the columns yet
 	cols  [][2][]byte // of each column an array's ends, and the values
+	tried bool        // an insert of it failed, and may be sending it still
 }
 
 // foldRows is how many rows lie beside the columns: few enough to be in the
@@ -87,7 +88,10 @@ func (b *EventBlock[R]) fold() {
 // reset empties b and keeps its memory, unless that is much more than was needed.
 func (b *EventBlock[R]) reset() {
 	clear(b.rows)
-	b.rows, b.n = b.rows[:0], 0
+	if b.n = 0; len(b.rows) < cap(b.rows)/4 && !b.http {
+		b.rows = nil
+	}
+	b.rows = b.rows[:0]
 	for i := range b.cols {
 		for j, part := range b.cols[i] {
 			if b.cols[i][j] = part[:0]; len(part) < cap(part)/4 {
@@ -124,7 +128,11 @@ func (e *EventInserter[R]) Insert(ctx context.Context, token string, b *EventBlo
 		err = e.columns(ctx, b.rows)
 	}
 	if err != nil {
+		b.tried = true
 		return fmt.Errorf("insert %d rows into %s: %w", b.n, e.table.Name, err)
+	}
+	if b.tried {
+		return nil
 	}
 	b.reset()
 	select {

@@ -158,6 +158,46 @@ func TestEventMarts(t *testing.T) {
 	}
 }
 
+// Rows arrive as they were given, in both protocols, however many go into a block
+// and whatever its memory held before; what an insert brings is a part of one file.
+func TestManyEventsInABlock(t *testing.T) {
+	db := warehousetest.Open(t)
+	for name, db := range map[string]*warehouse.DB{"http": db, "columns": db.OverColumns()} {
+		t.Run(name, func(t *testing.T) {
+			in, epoch := warehouse.NewEventInserter(db, warehouse.OrderEvents), day.Add(time.Duration(len(name))*time.Hour)
+			for round, n := range []int{1000, 40, 64, 129} {
+				b := in.Block(7, 100)
+				var want []string
+				for i := range n {
+					var cards []string
+					for c := range (i + round) % 4 {
+						cards = append(cards, fmt.Sprintf("%d-%d", i, c))
+					}
+					seq := uint64(round*10_000 + i + 1)
+					e := warehouse.OrderEvent{EventKey: warehouse.EventKey{Epoch: epoch, Sequence: seq, PublishedAt: day, ArchivedAt: day, Raw: strings.Repeat("ü{}", i*6)},
+						OrderID: fmt.Sprint("o", i), ICCIDs: cards, Quantity: uint16(i), Attempt: uint32(round)}
+					b.Add(e)
+					want = append(want, fmt.Sprintf("%d o%d %s %s %d %d %d", seq, i, strings.Join(cards, ","), append(cards, "")[0], i, round, len(e.Raw)))
+				}
+				if b.Len() != n {
+					t.Errorf("%d rows of %d", b.Len(), n)
+				}
+				if err := in.Insert(t.Context(), fmt.Sprint(name, round), b); err != nil {
+					t.Fatal(err)
+				}
+				got := tell(t, db, fmt.Sprintf("sequence, order_id, arrayStringConcat(iccids, ','), iccid, quantity, attempt, length(raw) FROM simline.order_events"+
+					" WHERE epoch = fromUnixTimestamp64Milli(toInt64(%d), 'UTC') AND sequence > %d ORDER BY sequence", epoch.UnixMilli(), round*10_000))
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Fatalf("round %d: %s", round, diff)
+				}
+			}
+		})
+	}
+	if got := tell(t, db, "part_type, max(data_uncompressed_bytes) > 10485760 FROM system.parts WHERE database = 'simline' AND table = 'order_events' AND level = 0 GROUP BY part_type"); len(got) != 1 || got[0] != "Compact 1" {
+		t.Errorf("parts of an insert: %q, want compact ones only, and one above 10 MiB", got)
+	}
+}
+
 func TestLastArchived(t *testing.T) {
 	db := warehousetest.Open(t)
 	last := func(epoch time.Time) uint64 {
