@@ -24,9 +24,9 @@ type Backlog struct {
 func NewBacklog(b *Bus, names ...string) *Backlog {
 	c := &Backlog{
 		b: b,
-		messages: prometheus.NewDesc("simline_bus_stream_messages", "Messages on a stream. On ORDERS, EVIDENCE and CDR those that are not done; on DEAD those that a person should look at.",
+		messages: prometheus.NewDesc("simline_bus_stream_messages", "Messages on a stream. On EVIDENCE and CDR those that are not done, on ORDERS also those done within about a second; on DEAD those that a person should look at.",
 			[]string{"stream"}, nil),
-		oldest: prometheus.NewDesc("simline_bus_oldest_message_seconds", "Age of the oldest message on a work queue (ORDERS, EVIDENCE, CDR), in work or not; 0 if it is empty.",
+		oldest: prometheus.NewDesc("simline_bus_oldest_message_seconds", "Age of the oldest message on a queue (ORDERS, EVIDENCE, CDR) that is not done, in work or not; 0 if there is none.",
 			[]string{"stream"}, nil),
 		backlog: prometheus.NewDesc("simline_bus_backlog_messages", "Pending and unacknowledged together: what a consumer has before it. What replicas are scaled by.", []string{"stream", "consumer"}, nil),
 		pending: prometheus.NewDesc("simline_bus_pending_messages", "Messages that a consumer has not been given yet.", []string{"stream", "consumer"}, nil),
@@ -66,8 +66,8 @@ func (c *Backlog) Collect(ch chan<- prometheus.Metric) {
 			if s, err := c.b.JS.Stream(ctx, stream); err == nil {
 				info := s.CachedInfo()
 				gauge(c.messages, float64(info.State.Msgs), stream)
-				if info.Config.Retention == jetstream.WorkQueuePolicy {
-					gauge(c.oldest, age(info.State), stream)
+				if oldest, ok := c.b.oldestOf(ctx, info); ok {
+					gauge(c.oldest, oldest, stream)
 				}
 			}
 			continue
@@ -81,10 +81,23 @@ func (c *Backlog) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// age of a stream's first message, in seconds by our clock.
-func age(s jetstream.StreamState) float64 {
-	if s.Msgs == 0 {
-		return 0
+// oldestOf is the age in seconds, by our clock, of the oldest message of a queue that
+// is not done; false for a stream that is none, and if nobody can say.
+func (b *Bus) oldestOf(ctx context.Context, info *jetstream.StreamInfo) (seconds float64, ok bool) {
+	var at time.Time
+	switch {
+	case info.Config.Name == StreamOrders:
+		var err error
+		if at, err = b.oldestOpen(ctx, StreamOrders); err != nil {
+			return 0, false
+		}
+	case info.Config.Retention != jetstream.WorkQueuePolicy:
+		return 0, false
+	case info.State.Msgs > 0:
+		at = info.State.FirstTime
 	}
-	return max(0, time.Since(s.FirstTime).Seconds())
+	if at.IsZero() {
+		return 0, true
+	}
+	return max(0, time.Since(at).Seconds()), true
 }

@@ -166,25 +166,34 @@ func (b *Bus) inProgress(msg jetstream.Msg, every time.Duration) func() {
 // settle carries out a verdict. An ack that is lost leads to a second delivery,
 // which every handler stands; so acks are not waited for.
 func (b *Bus) settle(ctx context.Context, stream string, msg jetstream.Msg, v Verdict) {
-	var err error
-	switch v.act {
-	case actAck:
+	done, err := b.conclude(ctx, stream, msg, v)
+	switch {
+	case err != nil:
+		b.log.Error("nats: message kept", "stream", stream, "error", err)
+		err = msg.NakWithDelay(5 * time.Second)
+	case done:
+		// If we die here: the message comes again. A letter's message id keeps it from
+		// lying in DEAD twice.
 		err = msg.Ack()
-	case actRetry:
+	case v.act == actRetry:
 		err = msg.NakWithDelay(v.delay)
-	case actDead:
-		if err = b.deadLetter(ctx, stream, msg, v); err == nil {
-			// If we die here: the letter lies in DEAD and the message comes again;
-			// the letter's message id keeps it from lying there twice.
-			err = msg.Ack()
-		} else {
-			b.log.Error("nats: dead letter not stored, message kept", "stream", stream, "error", err)
-			err = msg.NakWithDelay(5 * time.Second)
-		}
-	default:
-		return
 	}
 	if err != nil {
 		b.log.Warn("nats: verdict not delivered, message comes again", "stream", stream, "error", err)
 	}
+}
+
+// conclude does what a verdict asks for before its message may go, and says whether
+// it may.
+func (b *Bus) conclude(ctx context.Context, stream string, msg Message, v Verdict) (done bool, err error) {
+	switch v.act {
+	case actAck:
+		return true, nil
+	case actDead:
+		if err := b.deadLetter(ctx, stream, msg, v); err != nil {
+			return false, fmt.Errorf("dead letter not stored: %w", err)
+		}
+		return true, nil
+	}
+	return false, nil
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Headers of a dead letter.
@@ -23,7 +22,7 @@ const (
 const maxErrorHeader = 1000
 
 // deadLetter publishes the whole of msg to DEAD with why it could not be taken.
-func (b *Bus) deadLetter(ctx context.Context, stream string, msg jetstream.Msg, v Verdict) error {
+func (b *Bus) deadLetter(ctx context.Context, stream string, msg Message, v Verdict) error {
 	attempts, id := "1", ""
 	if meta, err := msg.Metadata(); err == nil {
 		attempts = strconv.FormatUint(meta.NumDelivered, 10)

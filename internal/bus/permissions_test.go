@@ -155,7 +155,7 @@ var mayDo = map[string][]string{
 	bus.UserOrderer: {"bind.ORDERS.orderer-eiotclub", "bind.ORDERS.orderer-esimfly", "bind.EVIDENCE.orderer-evidence-eiotclub", "bind.EVIDENCE.orderer-evidence-esimfly",
 		"bind.WEBHOOKS.orderer-webhooks-eiotclub", "bind.WEBHOOKS.orderer-webhooks-esimfly", "pub orders.v1.event.o1.eiotclub.placed", "api.ORDER_EVENTS",
 		"pub dead.v1.ORDERS", "pub dead.v1.EVIDENCE", "pub dead.v1.WEBHOOKS", "pub dead.v1.ORDER_EVENTS", "info.DEAD",
-		"write.open_orders", "write.budgets", "pub $KV.leases.card.k", "api.ORDERS", "api.EVIDENCE", "pub $JS.API.STREAM.MSG.DELETE.ORDERS", "pub $JS.API.STREAM.MSG.DELETE.EVIDENCE",
+		"write.open_orders", "write.budgets", "pub $KV.leases.card.k", "api.ORDERS", "api.EVIDENCE", "pub $JS.API.STREAM.MSG.DELETE.ORDERS", "pub $JS.API.STREAM.MSG.DELETE.EVIDENCE", "pub $JS.API.STREAM.PURGE.ORDERS",
 		"sub $JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.ORDERS.x", "sub $JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.EVIDENCE.x",
 		"read.open_orders", "read.budgets", "read.switches", "read.leases", "sub orders.v1.status", "sub $SRV.PING", "sub $SRV.INFO.orders.x", "sub _INBOX.orderer.>", "pub _INBOX.ingest.x"},
 	bus.UserCDRPull: {"bind.CDR.cdrpull", "pub cdr.v1.file.default", "pub cdr.v1.loaded.default", "pub cdr.v1.gap.default", "pub dead.v1.CDR", "info.CDR_EVENTS", "info.DEAD",
@@ -437,6 +437,16 @@ func TestUsersCanDoTheirWork(t *testing.T) {
 			t.Fatalf("last event of the leader: %v, %v", found, err)
 		}
 		must(t, takeOne(orderer, bus.StreamOrders, bus.ConsumerOrderer("eiotclub")))
+		must(t, store(upstream, bus.SubjectCancel("eiotclub")))
+		must(t, takeOne(orderer, bus.StreamOrders, bus.ConsumerOrderer("eiotclub")))
+		floor, err := orderer.Floor(ctx, bus.StreamOrders, bus.ConsumerOrderer("eiotclub"))
+		must(t, err)
+		for _, filter := range floor.Filters {
+			must(t, orderer.Clear(ctx, bus.StreamOrders, filter, floor.AckFloor.Stream+1))
+		}
+		if got := lying(t, orderer, bus.StreamOrders); len(got) != 0 {
+			t.Errorf("done, and %v lie there", got)
+		}
 		must(t, takeOne(orderer, bus.StreamWebhooks, bus.ConsumerOrdererWebhooks("eiotclub")))
 		must(t, changeKey(orderer, bus.BucketOpenOrders, "o1"))
 		must(t, readKey(orderer, bus.BucketOpenOrders, "o1"))

@@ -95,19 +95,21 @@ func streamDiffers(have, want jetstream.StreamConfig) []string {
 }
 
 func consumerDiffers(have, want jetstream.ConsumerConfig) []string {
-	filters := func(c jetstream.ConsumerConfig) []string {
-		if c.FilterSubject != "" {
-			return []string{c.FilterSubject}
-		}
-		return slices.Sorted(slices.Values(c.FilterSubjects))
-	}
 	var d differs
-	d.see("filter", filters(have), filters(want))
+	d.see("filter", filtersOf(have), filtersOf(want))
 	d.see("ack_policy", have.AckPolicy, want.AckPolicy)
 	d.see("ack_wait", have.AckWait, want.AckWait)
 	d.see("max_deliver", have.MaxDeliver, want.MaxDeliver)
 	d.see("max_ack_pending", have.MaxAckPending, want.MaxAckPending)
 	return d
+}
+
+// filtersOf are a consumer's filters, sorted.
+func filtersOf(c jetstream.ConsumerConfig) []string {
+	if c.FilterSubject != "" {
+		return []string{c.FilterSubject}
+	}
+	return slices.Sorted(slices.Values(c.FilterSubjects))
 }
 
 func bucketDiffers(have jetstream.StreamConfig, want jetstream.KeyValueConfig) []string {

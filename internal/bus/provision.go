@@ -14,7 +14,7 @@ import (
 func (b *Bus) Provision(ctx context.Context, s Settings) error {
 	t := NewTopology(s)
 	for _, sc := range t.Streams {
-		if _, err := b.JS.CreateOrUpdateStream(ctx, sc); err != nil {
+		if err := b.provisionStream(ctx, sc); err != nil {
 			return fmt.Errorf("stream %s: %w", sc.Name, err)
 		}
 		for _, cc := range t.Consumers[sc.Name] {
@@ -32,6 +32,22 @@ func (b *Bus) Provision(ctx context.Context, s Settings) error {
 		}
 	}
 	return nil
+}
+
+// provisionStream makes or updates a stream. What becomes of its messages once they
+// are acknowledged the server does not change on a stream that stands.
+func (b *Bus) provisionStream(ctx context.Context, sc jetstream.StreamConfig) error {
+	_, err := b.JS.CreateOrUpdateStream(ctx, sc)
+	if err == nil {
+		return nil
+	}
+	if s, look := b.JS.Stream(ctx, sc.Name); look == nil {
+		if have := s.CachedInfo().Config.Retention; have != sc.Retention {
+			return fmt.Errorf("it stands with retention %v and should have %v, which the server cannot change: stop its publishers, let the workers empty it, remove it (nats stream rm %s) and provision again: %w",
+				have, sc.Retention, sc.Name, err)
+		}
+	}
+	return err
 }
 
 // allowBatches lets a bucket's stream take atomic batches, which the KV

@@ -160,9 +160,13 @@ func NewTopology(s Settings) Topology {
 		c.Discard = jetstream.DiscardNew
 		return c
 	}
-	var requestSubjects []string
+	// ORDERS is one to its senders, and nothing of it goes by being acknowledged: that
+	// would be an fsync for each. orderer purges what lies behind the floors of its
+	// durables (decision 0015).
+	orders := queue(StreamOrders, "order requests and cancels, until they are in the ledger and about a second longer")
+	orders.Retention = jetstream.LimitsPolicy
 	for _, sup := range order.Suppliers {
-		requestSubjects = append(requestSubjects, SubjectRequest(sup, ">"), SubjectCancel(sup))
+		orders.Subjects = append(orders.Subjects, SubjectRequest(sup, ">"), SubjectCancel(sup))
 	}
 	events := stream(StreamOrderEvents, jetstream.LimitsPolicy, "the ledger: each transition of each order",
 		SubjectOrderEvent("*", "*", "*"))
@@ -215,7 +219,7 @@ func NewTopology(s Settings) Topology {
 
 	return Topology{
 		Streams: []jetstream.StreamConfig{
-			queue(StreamOrders, "order requests and cancels, until they are in the ledger", requestSubjects...),
+			orders,
 			events,
 			queue(StreamEvidence, "what others learnt about an order", SubjectEvidence("*", "*")),
 			webhooks,

@@ -85,9 +85,9 @@ func (w *Worker) toDead(ctx context.Context, s jetstream.Stream, seq uint64, del
 	return nil
 }
 
-// An advisory is said once, to whoever listens at that moment. What was given up
-// while nobody did is found by looking: it lies in its queue while the consumer has
-// nothing pending and nothing in work.
+// An advisory is said once, to whoever listens at that moment. What was given up of
+// the evidence while nobody did is found by looking: it lies in its queue while the
+// consumer has nothing pending and nothing in work. Of the requests, see purge.go.
 
 // strandedEvery is the time between two looks; a message is set aside when two found
 // it, so that one whose acknowledgement is on its way is not.
@@ -101,10 +101,8 @@ func (w *Worker) rescueLoop(ctx context.Context, every time.Duration) error {
 	for {
 		now := map[string]bool{}
 		for _, s := range order.Suppliers {
-			for stream, durable := range map[string]string{bus.StreamOrders: bus.ConsumerOrderer(s), bus.StreamEvidence: bus.ConsumerEvidence(s)} {
-				if err := w.rescue(ctx, stream, durable, before, now); err != nil && ctx.Err() == nil {
-					w.failed("stranded", err)
-				}
+			if err := w.rescue(ctx, bus.StreamEvidence, bus.ConsumerEvidence(s), before, now); err != nil && ctx.Err() == nil {
+				w.failed("stranded", err)
 			}
 		}
 		before = now

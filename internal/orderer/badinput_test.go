@@ -113,7 +113,9 @@ func TestMaxDeliveriesAdvisory(t *testing.T) {
 	if got := w.dead(bus.StreamOrders); got.reason != "max_deliveries" || !strings.Contains(got.text, "7") {
 		t.Errorf("dead letter %+v", got)
 	}
-	w.settled()
+	if n := w.lying(bus.StreamOrders); n != 0 {
+		t.Errorf("%d messages lie on ORDERS still", n)
+	}
 	// The second replica hears the advisory as well, and finds nothing left to do.
 	if err := w.worker.setAside(fmt.Appendf(nil, `{"stream":%q,"stream_seq":1,"deliveries":7}`, bus.StreamOrders)); err != nil {
 		t.Error(err)
@@ -125,17 +127,17 @@ func TestMaxDeliveriesAdvisory(t *testing.T) {
 func TestStrandedMessagesAreFound(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
-	cons, err := w.bus.JS.Consumer(ctx, bus.StreamOrders, bus.ConsumerOrderer(order.EIOTCLUB))
+	cons, err := w.bus.JS.Consumer(ctx, bus.StreamEvidence, bus.ConsumerEvidence(order.EIOTCLUB))
 	if err != nil {
 		t.Fatal(err)
 	}
 	limited := cons.CachedInfo().Config
 	limited.MaxDeliver = 1 // someone gave it a limit
-	if cons, err = w.bus.JS.UpdateConsumer(ctx, bus.StreamOrders, limited); err != nil {
+	if cons, err = w.bus.JS.UpdateConsumer(ctx, bus.StreamEvidence, limited); err != nil {
 		t.Fatal(err)
 	}
-	request := bus.SubjectRequest(order.EIOTCLUB, order.ProductPackage)
-	w.send(request, []byte(`"given up"`))
+	subject := bus.SubjectEvidence(order.EIOTCLUB, "o-1")
+	w.send(subject, []byte(`"given up"`))
 	take := func() jetstream.Msg {
 		t.Helper()
 		m, err := cons.Next()
@@ -147,18 +149,17 @@ func TestStrandedMessagesAreFound(t *testing.T) {
 	if err := take().Nak(); err != nil {
 		t.Fatal(err)
 	}
-	w.send(request, []byte(`"in work"`))
+	w.send(subject, []byte(`"in work"`))
 	inWork := take()
 	before := map[string]bool{}
 	look := func() (found int, left uint64) {
 		t.Helper()
 		now := map[string]bool{}
-		if err := w.worker.rescue(ctx, bus.StreamOrders, bus.ConsumerOrderer(order.EIOTCLUB), before, now); err != nil {
+		if err := w.worker.rescue(ctx, bus.StreamEvidence, bus.ConsumerEvidence(order.EIOTCLUB), before, now); err != nil {
 			t.Fatal(err)
 		}
 		before = now
-		left, _ = w.left()
-		return len(now), left
+		return len(now), w.lying(bus.StreamEvidence)
 	}
 	for range 2 { // nothing is known of either while one is in work
 		if found, left := look(); found != 0 || left != 2 {
@@ -180,7 +181,7 @@ func TestStrandedMessagesAreFound(t *testing.T) {
 			t.Fatalf("%d messages left", left)
 		}
 	}
-	if got := w.dead(bus.StreamOrders); got.reason != "max_deliveries" || got.origin != request {
+	if got := w.dead(bus.StreamEvidence); got.reason != "max_deliveries" || got.origin != subject {
 		t.Errorf("dead letter %+v", got)
 	}
 }

@@ -31,6 +31,7 @@ type Metrics struct {
 	sweepTime   prometheus.Histogram
 	failures    *prometheus.CounterVec // step
 	lateCancels *prometheus.CounterVec // supplier
+	kept        *prometheus.GaugeVec   // supplier
 }
 
 // NewMetrics registers them.
@@ -73,6 +74,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		sweepTime:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "simline_orderer_sweep_seconds", Help: "Walks through the index of open orders.", Buckets: prometheus.ExponentialBuckets(.001, 4, 9)}),
 		failures:    counter("failures_total", "Steps that failed on our side and are tried again.", "step"),
 		lateCancels: counter("late_cancels_total", "Cancels that came after the order was placed or settled.", "supplier"),
+		kept:        gauge("queue_kept", "1 while a supplier's requests that are done are not purged from ORDERS, because somebody changed the durable (a limit of deliveries) so that the server may pass over one that is not.", "supplier"),
 	}
 	reg.MustRegister(m.sweepTime)
 	return m

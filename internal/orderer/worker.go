@@ -76,6 +76,7 @@ type decisions struct {
 	verdict func(j judge, intent order.Record, p supplier.Placement, err error) order.Record
 	notSeen func(j judge, cur order.Record, where string) (order.Record, supplier.Permit)
 	weigh   func(j judge, cur order.Record, ev wire.Evidence) (order.Record, effect)
+	floor   func(*jetstream.ConsumerInfo) uint64
 }
 
 // sound is the engine as it is.
@@ -83,7 +84,7 @@ var sound decisions
 
 func init() {
 	sound = decisions{find: (*Worker).find, step: (*Worker).step, gates: (*Worker).gates, late: (*Worker).late,
-		intend: judge.intend, verdict: judge.verdict, notSeen: judge.notSeen, weigh: judge.weigh}
+		intend: judge.intend, verdict: judge.verdict, notSeen: judge.notSeen, weigh: judge.weigh, floor: floorOf}
 }
 
 // New makes a worker. It binds to nothing yet.
@@ -156,11 +157,13 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	defer advisories()
 	g, ctx := errgroup.WithContext(ctx)
-	consume := func(stream, durable string, n int, handle bus.Handler) {
+	consume := func(stream, durable string, n int, handle handler) {
 		g.Go(func() error {
-			return w.bus.Consume(ctx, w.work, bus.ConsumeConfig{Stream: stream, Durable: durable, Concurrency: n, Progress: true}, handle)
+			return w.bus.Consume(ctx, w.work, bus.ConsumeConfig{Stream: stream, Durable: durable, Concurrency: n, Progress: true},
+				func(ctx context.Context, msg jetstream.Msg) bus.Verdict { return handle(ctx, msg) })
 		})
 	}
+	var purgers []*purger
 	g.Go(func() error { return w.rescueLoop(ctx, strandedEvery) })
 	for _, a := range w.accounts {
 		g.Go(func() error { return w.balanceLoop(ctx, a) })
@@ -170,8 +173,14 @@ func (w *Worker) Run(ctx context.Context) error {
 		consume(bus.StreamEvidence, bus.ConsumerEvidence(s), 16, w.guarded(s, w.handleEvidence))
 		consume(bus.StreamWebhooks, bus.ConsumerOrdererWebhooks(s), 16, w.guarded(s, w.handleNotification))
 		g.Go(func() error { return w.sweepLoop(ctx, s) })
+		p := w.newPurger(s)
+		purgers = append(purgers, p)
+		g.Go(func() error { return p.loop(ctx, purgeEvery) })
 	}
 	err = g.Wait()
+	for _, p := range purgers {
+		p.last()
+	}
 	w.returnBudgets()
 	return err
 }
@@ -239,9 +248,12 @@ type message interface {
 // maxPanics is how often a message may break its handler before it is set aside.
 const maxPanics = 5
 
+// handler handles one message, delivered or found where it lies.
+type handler func(context.Context, message) bus.Verdict
+
 // guarded keeps one message from taking the process down with it.
-func (w *Worker) guarded(supplier string, handle func(context.Context, message) bus.Verdict) bus.Handler {
-	return func(ctx context.Context, msg jetstream.Msg) (v bus.Verdict) {
+func (w *Worker) guarded(supplier string, handle handler) handler {
+	return func(ctx context.Context, msg message) (v bus.Verdict) {
 		defer func() {
 			if p := recover(); p != nil {
 				w.failed("panic", fmt.Errorf("%v", p))

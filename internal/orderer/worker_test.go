@@ -41,7 +41,7 @@ func TestEachProductIsBoughtOnceAndFulfilled(t *testing.T) {
 	w.settled()
 }
 
-// settled waits until queue and index are empty.
+// settled waits until nobody has a request before it and the index is empty.
 func (w *world) settled() {
 	w.t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
@@ -68,9 +68,12 @@ func tick(t testing.TB) {
 
 func (w *world) left() (queued uint64, open int) {
 	w.t.Helper()
-	s, err := w.bus.JS.Stream(w.t.Context(), bus.StreamOrders)
-	if err != nil {
-		w.t.Fatal(err)
+	for _, s := range order.Suppliers {
+		f, err := w.bus.Floor(w.t.Context(), bus.StreamOrders, bus.ConsumerOrderer(s))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		queued += f.NumPending + uint64(f.NumAckPending)
 	}
 	for _, err := range w.ledger.All(w.t.Context()) {
 		if err != nil {
@@ -78,7 +81,17 @@ func (w *world) left() (queued uint64, open int) {
 		}
 		open++
 	}
-	return s.CachedInfo().State.Msgs, open
+	return queued, open
+}
+
+// lying is how many messages a stream holds.
+func (w *world) lying(stream string) uint64 {
+	w.t.Helper()
+	s, err := w.bus.JS.Stream(w.t.Context(), stream)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s.CachedInfo().State.Msgs
 }
 
 func TestTheSameRequestAgainAndAnotherBody(t *testing.T) {
