@@ -26,16 +26,18 @@ const strandedAgain = 5 * time.Second
 //
 // A floor tells what is done as long as nobody gave the durable a limit of
 // deliveries, or the like: then the server passes over what it gave up, too. So a
-// process goes by a floor only while it sees the durable as provisioned, and has the
-// engine handle again what lay behind the floor before that. The ledger is the dedup:
-// what was done already is done, without a call.
+// process goes by a floor only for what was delivered while it saw the durable as
+// provisioned. What lies before that it has the engine handle again. The ledger is
+// the dedup: what was done already is done, without a call.
 type purger struct {
 	w        *Worker
 	supplier string
 	handle   handler
 	floor    uint64            // behind which this process has purged
-	watched  bool              // what came behind the floor since the last look was acknowledged
-	doubt    string            // what was changed on the durable
+	known    bool              // the durable was seen
+	doubt    string            // what was changed on it, if anything
+	since    uint64            // what it had delivered when it was first seen to be as provisioned
+	watched  bool              // all of that is done
 	nextLook time.Time         // not before
 	left     map[uint64]uint64 // how often a look had to leave a message, by sequence
 }
@@ -66,18 +68,25 @@ func (p *purger) once(ctx context.Context, look bool) (bus.Floor, error) {
 	if err != nil {
 		return f, err
 	}
-	p.notice(f.Doubt)
+	p.notice(f)
 	floor := p.w.decide.floor(f.ConsumerInfo)
 	if !p.watched && look && !p.w.now().Before(p.nextLook) {
-		clean, err := p.look(ctx, f.Filters, floor)
-		p.nextLook = p.w.now().Add(strandedAgain)
-		if f.Doubt != "" {
-			p.nextLook = p.w.now().Add(strandedEvery)
+		upTo := floor
+		if f.NumAckPending == 0 {
+			// The floor moves with acknowledgements: what was given up may lie before it.
+			upTo = f.Delivered.Stream
 		}
+		clean, err := p.look(ctx, f.Filters, upTo)
 		if err != nil {
 			return f, err
 		}
-		p.watched = clean && f.Doubt == ""
+		p.watched = clean && f.Doubt == "" && upTo >= p.since
+		switch {
+		case f.Doubt != "":
+			p.nextLook = p.w.now().Add(strandedEvery)
+		case !clean:
+			p.nextLook = p.w.now().Add(strandedAgain)
+		}
 	}
 	if !p.watched || floor == p.floor {
 		return f, nil
@@ -92,22 +101,24 @@ func (p *purger) once(ctx context.Context, look bool) (bus.Floor, error) {
 	return f, nil
 }
 
-// notice tells, once, that somebody changed the durable.
-func (p *purger) notice(doubt string) {
-	if doubt == p.doubt {
+// notice tells, once, that somebody changed the durable, or changed it back.
+func (p *purger) notice(f bus.Floor) {
+	if p.known && f.Doubt == p.doubt {
 		return
 	}
-	p.doubt = doubt
-	log, durable := p.w.log, bus.ConsumerOrderer(p.supplier)
-	if doubt == "" {
-		log.Info("the durable is as provisioned again: requests that are done are purged", "consumer", durable)
-		p.w.m.kept.WithLabelValues(p.supplier).Set(0)
-		p.nextLook = time.Time{}
+	first, log := !p.known, p.w.log.With("consumer", bus.ConsumerOrderer(p.supplier))
+	p.known, p.doubt = true, f.Doubt
+	if f.Doubt != "" {
+		p.watched = false
+		p.w.m.kept.WithLabelValues(p.supplier).Set(1)
+		log.Error("requests that are done are kept: somebody changed the durable; run `simctl provision`", "changed", f.Doubt)
 		return
 	}
-	p.watched = false
-	log.Error("requests that are done are kept: somebody changed the durable; run `simctl provision`", "consumer", durable, "changed", doubt)
-	p.w.m.kept.WithLabelValues(p.supplier).Set(1)
+	p.since, p.nextLook = f.Delivered.Stream, time.Time{}
+	p.w.m.kept.WithLabelValues(p.supplier).Set(0)
+	if !first {
+		log.Info("the durable is as provisioned again: requests that are done are purged")
+	}
 }
 
 const (
