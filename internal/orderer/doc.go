@@ -12,6 +12,9 @@
 // by a dead worker looks first and never sends blindly. What left the queue
 // unsettled is guarded by the index of open orders, which a sweep goes through.
 //
+// ORDERS keeps what is acknowledged; what is done is purged each second behind the
+// floor of each supplier's durable, and what a server gave up is found there.
+//
 // It must not report a guess as a fact: an outcome that nobody knows is unknown,
 // and stays so until evidence or a person settles it.
 package orderer
