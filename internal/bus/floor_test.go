@@ -14,10 +14,10 @@ import (
 	"github.com/simline/simline/internal/bus/bustest"
 )
 
-// take fetches n messages that are there, and leaves no request behind.
+// take fetches n messages, and leaves no request behind.
 func take(t *testing.T, cons jetstream.Consumer, n int) (out []jetstream.Msg) {
 	t.Helper()
-	batch, err := cons.FetchNoWait(n)
+	batch, err := cons.Fetch(n, jetstream.FetchMaxWait(10*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +92,12 @@ func TestClearLeavesRedeliveriesAlone(t *testing.T) {
 	}
 	if got := lying(t, b, bus.StreamOrders); len(got) != 4 || got[0] != 4 || got[1] != 5 {
 		t.Errorf("%v lie there, want 4 to 7", got)
+	}
+	if m, found, err := b.NextFromLeader(ctx, bus.StreamOrders, f.Filters[0], 1); err != nil || !found || m.Sequence != 6 {
+		t.Errorf("the next on %s is %d, %v", f.Filters[0], m.Sequence, err)
+	}
+	if m, found, err := b.NextFromLeader(ctx, bus.StreamOrders, f.Filters[0], 7); err != nil || found {
+		t.Errorf("behind the last on %s is %d, %v", f.Filters[0], m.Sequence, err)
 	}
 	begin := time.Now()
 	for _, want := range []uint64{4, 6, 7} {

@@ -51,7 +51,17 @@ func (b *Bus) Last(ctx context.Context, stream, filter string) (Stored, bool, er
 // LastFromLeader is Last as the stream's leader sees it, never old, slower, and
 // without the header.
 func (b *Bus) LastFromLeader(ctx context.Context, stream, filter string) (Stored, bool, error) {
-	body, err := json.Marshal(map[string]string{"last_by_subj": filter})
+	return b.fromLeader(ctx, stream, filter, map[string]any{"last_by_subj": filter})
+}
+
+// NextFromLeader reads the first message on filter from sequence from on, as
+// LastFromLeader does.
+func (b *Bus) NextFromLeader(ctx context.Context, stream, filter string, from uint64) (Stored, bool, error) {
+	return b.fromLeader(ctx, stream, filter, map[string]any{"seq": from, "next_by_subj": filter})
+}
+
+func (b *Bus) fromLeader(ctx context.Context, stream, filter string, request map[string]any) (Stored, bool, error) {
+	body, err := json.Marshal(request)
 	if err != nil {
 		return Stored{}, false, err
 	}

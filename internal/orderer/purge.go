@@ -134,18 +134,19 @@ const (
 	lookers  = 16  // messages handled at once
 )
 
-// look handles what lies up to floor, and removes what is done then. clean says that
+// look handles what lies up to a sequence, and removes what is done then. clean says that
 // nothing had to be left.
-func (p *purger) look(ctx context.Context, filters []string, floor uint64) (clean bool, err error) {
+func (p *purger) look(ctx context.Context, filters []string, upTo uint64) (clean bool, err error) {
 	before, all := p.left, 0
 	p.left = map[uint64]uint64{}
 	for _, filter := range filters {
-		for from, more := uint64(1), true; more && from <= floor; {
+		from := uint64(1)
+		for more := true; more && from <= upTo; {
 			var msgs []bus.Stored
 			if msgs, more, err = p.w.bus.Range(ctx, bus.StreamOrders, filter, from, lookPage); err != nil {
 				return false, err
 			}
-			for len(msgs) > 0 && msgs[len(msgs)-1].Sequence > floor {
+			for len(msgs) > 0 && msgs[len(msgs)-1].Sequence > upTo {
 				msgs, more = msgs[:len(msgs)-1], false
 			}
 			if len(msgs) == 0 {
@@ -157,6 +158,12 @@ func (p *purger) look(ctx context.Context, filters []string, floor uint64) (clea
 			}
 			all += len(msgs)
 			from = msgs[len(msgs)-1].Sequence + 1
+		}
+		// Any replica may have answered, and lack the last ones still.
+		if m, found, err := p.w.bus.NextFromLeader(ctx, bus.StreamOrders, filter, from); err != nil {
+			return false, err
+		} else if found && m.Sequence <= upTo {
+			return false, fmt.Errorf("message %d of %s is not on every replica yet", m.Sequence, bus.StreamOrders)
 		}
 	}
 	if all > 0 {

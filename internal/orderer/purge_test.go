@@ -78,10 +78,10 @@ func (w *world) edit(supplier string, change func(*jetstream.ConsumerConfig)) {
 	}
 }
 
-// fetch takes n messages that are there.
+// fetch takes n messages.
 func (w *world) fetch(supplier string, n int) (out []jetstream.Msg) {
 	w.t.Helper()
-	batch, err := w.durable(supplier).FetchNoWait(n)
+	batch, err := w.durable(supplier).Fetch(n, jetstream.FetchMaxWait(10*time.Second))
 	if err != nil {
 		w.t.Fatal(err)
 	}
