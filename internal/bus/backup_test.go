@@ -93,6 +93,15 @@ func TestBackupAndRestore(t *testing.T) {
 	if info := cons.CachedInfo(); info.NumPending+uint64(info.NumAckPending) != 4 {
 		t.Errorf("%d requests wait, want 4 of 5: one was done", info.NumPending+uint64(info.NumAckPending))
 	}
+	// What was done and lay there still is purged behind the restored floor.
+	floor, err := orderer.Floor(ctx, bus.StreamOrders, bus.ConsumerOrderer("eiotclub"))
+	must(err)
+	for _, filter := range floor.Filters {
+		must(orderer.Clear(ctx, bus.StreamOrders, filter, floor.AckFloor.Stream+1))
+	}
+	if got := lying(t, orderer, bus.StreamOrders); floor.Doubt != "" || len(got) != 4 || got[0] != 2 {
+		t.Errorf("%v lie there, want 2 to 5; doubt %q", got, floor.Doubt)
+	}
 	kv, err := orderer.JS.KeyValue(ctx, bus.BucketOpenOrders)
 	must(err)
 	if e, err := kv.Get(ctx, "o3"); err != nil || string(e.Value()) != "open" {
