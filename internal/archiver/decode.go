@@ -84,7 +84,7 @@ func (m record) openOurs() (env envelope, ok bool) {
 	if i < 0 || s[len(s)-1] != '}' {
 		return env, false
 	}
-	err := walkObject(s[:i]+"}", env.field)
+	err := walkMembers(s[:i+1], env.field)
 	env.data = s[i+len(before) : len(s)-1]
 	return env, err == nil
 }

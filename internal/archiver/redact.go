@@ -4,19 +4,24 @@ import (
 	"bytes"
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 )
 
 // secretNames are the fields that install an eSIM, in our spelling and in the
 // suppliers', without case and underscores.
-var secretNames = map[string]bool{
-	"activationcode": true, "qrcodeurl": true, "qrcode": true, "appleinstallurl": true, "directappleinstallurl": true,
-	"lpa": true, "smdpaddress": true, "matchingid": true, "confirmationcode": true,
+var secretNames = []string{
+	"activationcode", "qrcodeurl", "qrcode", "appleinstallurl", "directappleinstallurl",
+	"lpa", "smdpaddress", "matchingid", "confirmationcode",
 }
 
 var lpaCode = regexp.MustCompile(`(?i)LPA:[^"\\\s]*`)
 
-const redacted = "[left out]"
+// redacted stands where something was left out.
+const (
+	redacted = "[left out]"
+	quoted   = `"` + redacted + `"`
+)
 
 // mayHoldSecret is a quick look that lets most messages pass as they are. What it
 // looks for stands before a colon, a name as well as the beginning of an activation
@@ -34,7 +39,7 @@ func mayHoldSecret(s string) bool {
 		if i < 2 || s[i-1] >= '0' && s[i-1] <= '9' || s[i-1] == '"' && s[i-2] != '\\' && s[i-2] != '_' && !secretEnds[s[i-2]|0x20] {
 			continue // a time, or a name that ends like none of them: most of what there is
 		}
-		if word := strings.TrimRight(wordBefore(s[:i]), "_"); len(word) >= 3 && secretEnds[word[len(word)-1]|0x20] && (isSecret([]byte(word)) || strings.EqualFold(word[len(word)-3:], "lpa")) {
+		if word := strings.TrimRight(wordBefore(s[:i]), "_"); len(word) >= 3 && secretEnds[word[len(word)-1]|0x20] && (isSecret(word) || strings.EqualFold(word[len(word)-3:], "lpa")) {
 			return true
 		}
 	}
@@ -62,7 +67,7 @@ func wordBefore(s string) string {
 
 // secretEnds are the last letters of secretNames.
 var secretEnds = func() (ends [256]bool) {
-	for name := range secretNames {
+	for _, name := range secretNames {
 		ends[name[len(name)-1]] = true
 	}
 	return ends
@@ -74,9 +79,9 @@ func redact(raw string) string {
 	if !mayHoldSecret(raw) {
 		return raw
 	}
-	r := redactor{in: []byte(raw), out: make([]byte, 0, len(raw))}
-	if !r.value(0, 0) {
-		return `"` + redacted + `"` // it was walked before, so this does not happen
+	r := redactor{in: raw, out: make([]byte, 0, len(raw))}
+	if skipValue(raw, 0, 0, &r) != len(raw) {
+		return quoted // it was walked before, so this does not happen
 	}
 	if r.last == 0 {
 		return raw
@@ -86,60 +91,33 @@ func redact(raw string) string {
 
 // redactor copies in to out but for the values that it replaces.
 type redactor struct {
-	in, out []byte
-	last    int // what lies before it in in is copied or replaced
+	in   string
+	out  []byte
+	last int // what lies before it in in is copied or replaced
 }
 
-func (r *redactor) replace(start, end int, with []byte) {
+func (r *redactor) replace(start, end int, with string) {
 	r.out = append(append(r.out, r.in[r.last:start]...), with...)
 	r.last = end
 }
 
-// value looks through the value at i; false says that it is none.
-func (r *redactor) value(i, depth int) bool {
-	end := skipValue(r.in, i, depth)
-	if end < 0 {
-		return false
+// secret takes out the value of a member that is called one.
+func (r *redactor) secret(start, end int) {
+	if s := r.in[start:end]; s != `""` && s != "null" {
+		r.replace(start, end, quoted)
 	}
-	base := r.in
-	switch base[i] {
-	case '{':
-		return walkObject(base[i:end], func(name, v []byte) error {
-			at := cap(base) - cap(v) // v lies in base
-			if isSecret(name) {
-				if s := string(v); s != `""` && s != "null" {
-					r.replace(at, at+len(v), []byte(`"`+redacted+`"`))
-				}
-				return nil
-			}
-			if !r.value(at, depth+1) {
-				return errJSON
-			}
-			return nil
-		}) == nil
-	case '[':
-		return walkList(base[i:end], func(v []byte) error {
-			if !r.value(cap(base)-cap(v), depth+1) {
-				return errJSON
-			}
-			return nil
-		}) == nil
-	case '"':
-		r.text(i, end)
-	}
-	return true
 }
 
 // text looks into a string: free text may hold an activation code, and EIOTCLUB
 // sends lists as JSON inside a string.
 func (r *redactor) text(start, end int) {
-	raw := string(r.in[start:end])
+	raw := r.in[start:end]
 	if !mayHoldSecret(raw) {
 		return
 	}
 	s, err := text(raw)
 	if err != nil {
-		r.replace(start, end, []byte(`"`+redacted+`"`))
+		r.replace(start, end, quoted)
 		return
 	}
 	clean := redactText(s)
@@ -152,17 +130,17 @@ func (r *redactor) text(start, end int) {
 }
 
 // isSecret says whether a member's raw name is one of secretNames.
-func isSecret(raw []byte) bool {
-	if bytes.IndexByte(raw, '\\') >= 0 {
+func isSecret(raw string) bool {
+	if strings.IndexByte(raw, '\\') >= 0 {
 		var name string
-		if json.Unmarshal(append(append([]byte{'"'}, raw...), '"'), &name) != nil {
+		if json.Unmarshal([]byte(`"`+raw+`"`), &name) != nil {
 			return false
 		}
-		raw = []byte(name)
+		raw = name
 	}
 	var plain [32]byte
 	n := 0
-	for _, c := range raw {
+	for _, c := range []byte(raw) {
 		if c == '_' {
 			continue
 		}
@@ -175,17 +153,17 @@ func isSecret(raw []byte) bool {
 		plain[n] = c
 		n++
 	}
-	return secretNames[string(plain[:n])]
+	return slices.Contains(secretNames, string(plain[:n]))
 }
 
-func quote(s string) []byte {
+func quote(s string) string {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(s); err != nil {
-		return []byte(`"` + redacted + `"`)
+		return quoted
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // redactText takes activation codes out of free text.

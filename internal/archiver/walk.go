@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"strings"
 	"time"
@@ -13,82 +14,104 @@ import (
 
 // A walk reads JSON where it lies: archiver spends its time on it, and
 // encoding/json costs five times as much. It checks the grammar but for the
-// inside of strings, which decoding checks. Over a string what it finds are parts
-// of that string, so that reading a message copies nothing.
-
-type jsonText interface{ ~string | ~[]byte }
+// inside of strings, which decoding checks. What it finds are parts of the text,
+// so that reading a message copies nothing.
 
 var errJSON = errors.New("not JSON")
 
-// skipSpace returns where b goes on behind white space.
-func skipSpace[T jsonText](b T, i int) int {
-	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r') {
+// skipSpace returns where s goes on behind white space.
+func skipSpace(s string, i int) int {
+	for i < len(s) && (s[i] == ' ' || s[i] == '\n' || s[i] == '\t' || s[i] == '\r') {
 		i++
 	}
 	return i
 }
 
-// inString are the bytes that mean nothing else inside a string.
-var inString = func() (plain [256]bool) {
-	for c := 0x20; c < 256; c++ {
-		plain[c] = c != '"' && c != '\\'
-	}
-	return plain
-}()
+// Bytes eight at a time: each is the lowest and the highest bit of all eight.
+const (
+	low8  = 0x0101010101010101
+	high8 = 0x8080808080808080
+)
 
 // skipString returns where the string that begins at i ends, -1 if it does not.
-func skipString[T jsonText](b T, i int) int {
-	for i++; i < len(b); i++ {
-		if inString[b[i]] {
-			continue
+func skipString(s string, i int) int {
+	for i++; i < len(s); i++ {
+		for i+8 <= len(s) {
+			b := s[i : i+8]
+			w := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 | uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+			quote, slash := w^low8*'"', w^low8*'\\'
+			// The lowest byte that has its high bit here is the first which is a quote,
+			// a backslash or below a space.
+			if found := ((quote-low8)&^quote | (slash-low8)&^slash | (w-low8*' ')&^w) & high8; found != 0 {
+				i += bits.TrailingZeros64(found) / 8
+				break
+			}
+			i += 8
 		}
-		switch b[i] {
-		case '"':
+		if i == len(s) {
+			return -1
+		}
+		switch c := s[i]; {
+		case c == '"':
 			return i + 1
-		case '\\':
+		case c == '\\':
 			i++
-		default:
+		case c < ' ':
 			return -1
 		}
 	}
 	return -1
 }
 
-// skipValue returns where the value that begins at i ends, -1 if it is none.
-func skipValue[T jsonText](b T, i, depth int) int {
-	if i >= len(b) || depth > 100 {
+// skipValue returns where the value that begins at i ends, -1 if it is none. On
+// its way it shows r, if there is one, what may have to be left out.
+func skipValue(s string, i, depth int, r *redactor) int {
+	if i >= len(s) || depth > 100 {
 		return -1
 	}
-	switch c := b[i]; {
+	switch c := s[i]; {
 	case c == '"':
-		return skipString(b, i)
+		end := skipString(s, i)
+		if r != nil && end >= 0 {
+			r.text(i, end)
+		}
+		return end
 	case c == '{', c == '[':
 		end := c + 2 // '}' or ']'
-		i = skipSpace(b, i+1)
-		if i < len(b) && b[i] == end {
+		i = skipSpace(s, i+1)
+		if i < len(s) && s[i] == end {
 			return i + 1
 		}
 		for {
+			within := r
 			if c == '{' {
-				if i >= len(b) || b[i] != '"' {
+				name := i
+				if i >= len(s) || s[i] != '"' {
 					return -1
 				}
-				if i = skipString(b, i); i < 0 {
+				if i = skipString(s, i); i < 0 {
 					return -1
 				}
-				if i = skipSpace(b, i); i >= len(b) || b[i] != ':' {
+				if r != nil && isSecret(s[name+1:i-1]) {
+					within = nil // it goes as a whole
+				}
+				if i = skipSpace(s, i); i >= len(s) || s[i] != ':' {
 					return -1
 				}
-				i = skipSpace(b, i+1)
+				i = skipSpace(s, i+1)
 			}
-			if i = skipValue(b, i, depth+1); i < 0 {
+			value := i
+			if i = skipValue(s, i, depth+1, within); i < 0 {
 				return -1
 			}
-			i = skipSpace(b, i)
+			if within != r {
+				r.secret(value, i)
+			}
+			i = skipSpace(s, i)
 			switch {
-			case i < len(b) && b[i] == ',':
-				i = skipSpace(b, i+1)
-			case i < len(b) && b[i] == end:
+			case i < len(s) && s[i] == ',':
+				i = skipSpace(s, i+1)
+			case i < len(s) && s[i] == end:
 				return i + 1
 			default:
 				return -1
@@ -96,17 +119,17 @@ func skipValue[T jsonText](b T, i, depth int) int {
 		}
 	}
 	start := i
-	for i < len(b) && (b[i] >= '0' && b[i] <= '9' || b[i] >= 'a' && b[i] <= 'z' || b[i] == '-' || b[i] == '+' || b[i] == '.' || b[i] == 'E') {
+	for i < len(s) && (s[i] >= '0' && s[i] <= '9' || s[i] >= 'a' && s[i] <= 'z' || s[i] == '-' || s[i] == '+' || s[i] == '.' || s[i] == 'E') {
 		i++
 	}
-	switch word := b[start:i]; {
+	switch word := s[start:i]; {
 	case len(word) == 0:
 		return -1
 	case word[0] >= 'a':
-		if string(word) != "null" && string(word) != "true" && string(word) != "false" {
+		if word != "null" && word != "true" && word != "false" {
 			return -1
 		}
-	case !isNumber(string(word)):
+	case !isNumber(word):
 		return -1
 	}
 	return i
@@ -143,46 +166,57 @@ func digits(s string) (n int) {
 	return n
 }
 
-// walkObject calls each for every member of the object that b is, from its first
+// walkObject calls each for every member of the object that s is, from its first
 // byte to its last. name is raw: what was written with escapes is not found.
-func walkObject[T jsonText](b T, each func(name, value T) error) error {
-	if len(b) < 2 || b[0] != '{' {
+func walkObject(s string, each func(name, value string) error) error {
+	if len(s) < 2 || s[len(s)-1] != '}' {
 		return errJSON
 	}
-	i := skipSpace(b, 1)
-	if i < len(b) && b[i] == '}' {
-		if i+1 != len(b) {
+	return walkMembers(s, each)
+}
+
+// walkMembers is walkObject of an object that may also break off behind a comma.
+func walkMembers(s string, each func(name, value string) error) error {
+	if len(s) < 2 || s[0] != '{' {
+		return errJSON
+	}
+	i := skipSpace(s, 1)
+	if i < len(s) && s[i] == '}' {
+		if i+1 != len(s) {
 			return errJSON
 		}
 		return nil
 	}
 	for {
-		if i >= len(b) || b[i] != '"' {
+		if i >= len(s) || s[i] != '"' {
 			return errJSON
 		}
-		end := skipString(b, i)
+		end := skipString(s, i)
 		if end < 0 {
 			return errJSON
 		}
-		name := b[i+1 : end-1]
-		if i = skipSpace(b, end); i >= len(b) || b[i] != ':' {
+		name := s[i+1 : end-1]
+		if i = skipSpace(s, end); i >= len(s) || s[i] != ':' {
 			return errJSON
 		}
-		i = skipSpace(b, i+1)
-		if end = skipValue(b, i, 0); end < 0 {
+		i = skipSpace(s, i+1)
+		if end = skipValue(s, i, 0, nil); end < 0 {
 			return errJSON
 		}
-		if err := each(name, b[i:end]); err != nil {
-			return fmt.Errorf("%s: %w", string(name), err)
+		if err := each(name, s[i:end]); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
-		if i = skipSpace(b, end); i >= len(b) {
+		if i = skipSpace(s, end); i >= len(s) {
 			return errJSON
 		}
-		switch b[i] {
+		switch s[i] {
 		case ',':
-			i = skipSpace(b, i+1)
+			if i+1 == len(s) {
+				return nil
+			}
+			i = skipSpace(s, i+1)
 		case '}':
-			if i+1 != len(b) {
+			if i+1 != len(s) {
 				return errJSON
 			}
 			return nil
@@ -192,25 +226,25 @@ func walkObject[T jsonText](b T, each func(name, value T) error) error {
 	}
 }
 
-// walkList calls each for every item of the list that b is.
-func walkList[T jsonText](b T, each func(value T) error) error {
-	if string(b) == "null" {
+// walkList calls each for every item of the list that s is.
+func walkList(s string, each func(value string) error) error {
+	if s == "null" {
 		return nil
 	}
-	if len(b) < 2 || b[0] != '[' {
+	if len(s) < 2 || s[0] != '[' {
 		return errJSON
 	}
-	i := skipSpace(b, 1)
-	for i < len(b) && b[i] != ']' {
-		end := skipValue(b, i, 0)
+	i := skipSpace(s, 1)
+	for i < len(s) && s[i] != ']' {
+		end := skipValue(s, i, 0, nil)
 		if end < 0 {
 			return errJSON
 		}
-		if err := each(b[i:end]); err != nil {
+		if err := each(s[i:end]); err != nil {
 			return err
 		}
-		if i = skipSpace(b, end); i < len(b) && b[i] == ',' {
-			i = skipSpace(b, i+1)
+		if i = skipSpace(s, end); i < len(s) && s[i] == ',' {
+			i = skipSpace(s, i+1)
 		}
 	}
 	return nil
