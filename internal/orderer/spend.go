@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -69,7 +70,10 @@ func (w *Worker) unspend(ctx context.Context, a *account, cur order.Record) {
 func (w *Worker) spend(ctx context.Context, key string, amount, limit decimal.Decimal) (bool, error) {
 	w.spendMu.Lock() // within a replica there is no need to race
 	defer w.spendMu.Unlock()
-	for range 50 {
+	for try := range 50 {
+		if try > 2 { // in step with another replica one would lose each time
+			<-time.After(rand.N(time.Duration(try) * time.Millisecond))
+		}
 		sum, revision := decimal.Decimal{}, uint64(0)
 		e, err := w.budgets.Get(ctx, key)
 		switch {
