@@ -19,11 +19,11 @@ import (
 
 // topologySettings are the numbers of the topology that an operator may set.
 type topologySettings struct {
-	Replicas        int           `env:"NATS_REPLICAS" envDefault:"1"`
+	Replicas        int           `env:"NATS_REPLICAS" envDefault:"1" desc:"provision: copies of each stream and bucket, 1 on a single server, 3 in a cluster"`
 	AckWait         time.Duration `env:"ORDER_ACK_WAIT" envDefault:"60s"`
-	MaxInFlight     int           `env:"ORDER_MAX_IN_FLIGHT" envDefault:"256"`
-	DedupWindow     time.Duration `env:"WEBHOOK_DEDUP_WINDOW" envDefault:"2h"`
-	LedgerRetention time.Duration `env:"LEDGER_RETENTION" envDefault:"0s"`
+	MaxInFlight     int           `env:"ORDER_MAX_IN_FLIGHT" envDefault:"256" desc:"provision: orders in work at once per supplier, over all replicas"`
+	DedupWindow     time.Duration `env:"WEBHOOK_DEDUP_WINDOW" envDefault:"2h" desc:"provision: how long a repeat of a notification is dropped by the stream itself; after it by who reads it"`
+	LedgerRetention time.Duration `env:"LEDGER_RETENTION" envDefault:"0s" desc:"provision: age at which order events go; 0 keeps them for ever. Beyond it an order id is new again"`
 }
 
 func (t topologySettings) validate() error {

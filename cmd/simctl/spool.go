@@ -12,7 +12,7 @@ import (
 
 // spoolSettings say where ingest's spool lies.
 type spoolSettings struct {
-	Dir string `env:"SPOOL_DIR"`
+	Dir string `env:"SPOOL_DIR" desc:"directory of ingest's spool"`
 }
 
 func spoolCommand() *cobra.Command {

@@ -23,7 +23,7 @@ import (
 // Settings are what each worker has; a worker's Config embeds them.
 type Settings struct {
 	NATSURL   string `env:"NATS_URL" envDefault:"nats://127.0.0.1:4222" desc:"NATS servers, separated by commas" secret:"url"`
-	NATSCreds string `env:"NATS_CREDS" desc:"path of the worker's .creds file"`
+	NATSCreds string `env:"NATS_CREDS" desc:"path of the .creds file, or of the nkey seed"`
 	AdminAddr string `env:"ADMIN_ADDR" envDefault:":9090" desc:"where /healthz, /readyz, /metrics and /debug/pprof are served"`
 	LogFormat string `env:"LOG_FORMAT" envDefault:"text" desc:"text (tint) or json"`
 	LogLevel  string `env:"LOG_LEVEL" envDefault:"info" desc:"debug, info, warn or error"`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -25,13 +26,15 @@ type settings struct {
 	doc    string
 	own    []setting
 	file   []setting // fields of ACCOUNTS_FILE instead
+	parts  []string  // structs of its own package that it embeds
 	shared []string  // keys of the structs that it embeds
+	told   bool      // it stands on the page
 }
 
 var processes = []string{"ingest", "orderer", "cdrpull", "reconciler", "archiver", "console"}
 
 func configPage() ([]byte, error) {
-	found := map[string]settings{}
+	found := map[string]*settings{}
 	dirs := []string{"internal/service", "cmd/simctl"}
 	for _, p := range processes {
 		dirs = append(dirs, "internal/"+p)
@@ -50,7 +53,11 @@ it. ` + "`<worker> -check`" + ` validates the configuration, prints it with secr
 `)
 	used := []string{}
 	for _, p := range processes {
-		for _, key := range found[p+".Config"].shared {
+		c, ok := found[p+".Config"]
+		if !ok {
+			return nil, fmt.Errorf("%s has no Config", p)
+		}
+		for _, key := range c.shared {
 			if !slices.Contains(used, key) {
 				used = append(used, key)
 			}
@@ -59,7 +66,11 @@ it. ` + "`<worker> -check`" + ` validates the configuration, prints it with secr
 	slices.Sort(used)
 	slices.Reverse(used) // what every worker has first, accounts after it
 	for _, key := range used {
-		s := found[key]
+		s, ok := found[key]
+		if !ok {
+			return nil, fmt.Errorf("%s is not to be found", key)
+		}
+		s.told = true
 		fmt.Fprintf(&b, "\n## %s\n\n", title(key))
 		if key == "service.AccountSettings" {
 			b.WriteString("One account of each supplier, under the name default, from plain variables; or any number from `ACCOUNTS_FILE`.\n\n")
@@ -68,10 +79,8 @@ it. ` + "`<worker> -check`" + ` validates the configuration, prints it with secr
 	}
 	accountsFile(&b, found)
 	for _, p := range processes {
-		s, ok := found[p+".Config"]
-		if !ok {
-			continue
-		}
+		s := found[p+".Config"]
+		s.told = true
 		fmt.Fprintf(&b, "\n## %s\n\n", p)
 		var also []string
 		for _, key := range s.shared {
@@ -80,11 +89,17 @@ it. ` + "`<worker> -check`" + ` validates the configuration, prints it with secr
 		if len(also) > 0 {
 			fmt.Fprintf(&b, "And: %s.\n\n", strings.Join(also, ", "))
 		}
+		for _, part := range s.parts {
+			if in, ok := found[p+"."+part]; ok {
+				in.told, s.own = true, append(s.own, in.own...)
+			}
+		}
 		table(&b, s.own)
 	}
 	var rest []setting
 	for _, key := range sortedKeys(found) {
 		if strings.HasPrefix(key, "main.") {
+			found[key].told = true
 			for _, o := range found[key].own {
 				if !slices.ContainsFunc(rest, func(r setting) bool { return r.name == o.name }) {
 					rest = append(rest, o)
@@ -94,11 +109,22 @@ it. ` + "`<worker> -check`" + ` validates the configuration, prints it with secr
 	}
 	b.WriteString("\n## simctl\n\n")
 	table(&b, rest)
-	return b.Bytes(), nil
+	var faults []error
+	for _, key := range sortedKeys(found) {
+		if s := found[key]; len(s.own) > 0 && !s.told {
+			faults = append(faults, fmt.Errorf("the variables of %s stand nowhere on the page", key))
+		}
+	}
+	for name, meaning := range described {
+		if meaning == "" {
+			faults = append(faults, fmt.Errorf("nothing says what %s means", name))
+		}
+	}
+	return b.Bytes(), errors.Join(faults...)
 }
 
 // accountsFile describes the fields of ACCOUNTS_FILE.
-func accountsFile(b *bytes.Buffer, found map[string]settings) {
+func accountsFile(b *bytes.Buffer, found map[string]*settings) {
 	b.WriteString("\n### ACCOUNTS_FILE\n\n```yaml\neiotclub:\n  default: {app_key: …, app_secret_file: /run/secrets/eiotclub, cdr: {account: \"10001\", ftp_url: …}}\n" +
 		"esimfly:\n  default: {access_code: …, secret_key_file: /run/secrets/esimfly}\n```\n\nUnknown names are refused.\n\n| field | meaning |\n|---|---|\n")
 	for _, part := range []struct{ key, prefix string }{{"service.EIOTCLUBAccount", "eiotclub.NAME."}, {"service.CDRAccount", "eiotclub.NAME.cdr."}, {"service.ESIMFlyAccount", "esimfly.NAME."}} {
@@ -118,7 +144,7 @@ func title(key string) string {
 	return key
 }
 
-// described remembers what a variable means from where it is described.
+// described remembers what a variable means from where it was described last.
 var described = map[string]string{}
 
 func table(b *bytes.Buffer, list []setting) {
@@ -147,7 +173,7 @@ func table(b *bytes.Buffer, list []setting) {
 }
 
 // readSettings finds every struct with env tags in dir's sources.
-func readSettings(dir string, found map[string]settings) error {
+func readSettings(dir string, found map[string]*settings) error {
 	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
 		return err
@@ -178,7 +204,7 @@ func readSettings(dir string, found map[string]settings) error {
 					s := readStruct(st)
 					s.key, s.doc = f.Name.Name+"."+ts.Name.Name, oneLine(g.Doc.Text())
 					if len(s.own)+len(s.shared)+len(s.file) > 0 {
-						found[s.key] = s
+						found[s.key] = &s
 					}
 				}
 			}
@@ -196,6 +222,9 @@ func readStruct(st *ast.StructType) settings {
 				s.shared = append(s.shared, x.Name+"."+sel.Sel.Name)
 			}
 			continue
+		}
+		if id, ok := field.Type.(*ast.Ident); ok && field.Tag == nil && len(field.Names) == 0 {
+			s.parts = append(s.parts, id.Name)
 		}
 		if field.Tag == nil {
 			continue
@@ -219,7 +248,7 @@ func oneLine(text string) string {
 	return strings.NewReplacer("|", "\\|", "<", "&lt;").Replace(strings.Join(strings.Fields(text), " "))
 }
 
-func sortedKeys(m map[string]settings) []string {
+func sortedKeys(m map[string]*settings) []string {
 	var keys []string
 	for k := range m {
 		keys = append(keys, k)
