@@ -45,6 +45,7 @@ type account struct {
 
 	mu      sync.Mutex
 	stopped time.Time // set-up wrong: one order tries again after this moment
+	buying  bool      // it was a purchase that was refused for it
 	funds   time.Time // no money: the balance is asked again after this moment
 	balance *order.Money
 	seen    time.Time     // when the balance was
@@ -78,17 +79,17 @@ func (a *account) call(ctx context.Context, what func(context.Context) error) er
 	ctx, cancel := context.WithTimeout(ctx, a.timing.Timeout)
 	defer cancel()
 	err = what(ctx)
-	done(a.learn(err))
+	done(a.learn(err, false))
 	return err
 }
 
 var errBreaker = errors.New("the breaker is open")
 
 // learn takes in what an answer says of the account, and returns the error if it
-// speaks against the supplier's health.
-func (a *account) learn(err error) error {
+// speaks against the supplier's health. purchase: it is the answer to one.
+func (a *account) learn(err error, purchase bool) error {
 	if err == nil {
-		a.setStopped(time.Time{})
+		a.setUpRight(purchase)
 		return nil
 	}
 	if errors.Is(err, supplier.ErrNoLookup) || errors.Is(err, supplier.ErrNoPrice) {
@@ -97,7 +98,7 @@ func (a *account) learn(err error) error {
 	e := supplier.AsError("", err)
 	switch {
 	case e.Kind == supplier.Setup:
-		a.setUpWrong(e)
+		a.setUpWrong(e, purchase)
 		return nil
 	case e.Kind == supplier.NoFunds:
 		a.mu.Lock()
@@ -110,8 +111,19 @@ func (a *account) learn(err error) error {
 	case e.Kind == supplier.Unknown, !e.Sent:
 		return err
 	}
-	a.setStopped(time.Time{})
+	a.setUpRight(purchase)
 	return nil
+}
+
+// setUpRight: a call was let through. That questions are answered does not show that
+// the account may buy, if it was a purchase that was refused.
+func (a *account) setUpRight(purchase bool) {
+	a.mu.Lock()
+	refused := a.buying
+	a.mu.Unlock()
+	if purchase || !refused {
+		a.setStopped(time.Time{}, false)
+	}
 }
 
 // minDrift is the smallest difference that a clock refusal is answered with a
@@ -120,7 +132,7 @@ const minDrift = 5 * time.Second
 
 // setUpWrong leaves the account alone for a while, unless the clock was what was
 // wrong and could be put right: then the next call goes at once.
-func (a *account) setUpWrong(e *supplier.Error) {
+func (a *account) setUpWrong(e *supplier.Error, purchase bool) {
 	if e.HasClock {
 		a.metrics.drift.WithLabelValues(a.Supplier, a.Name).Set(e.Clock.Seconds())
 		a.mu.Lock()
@@ -134,7 +146,7 @@ func (a *account) setUpWrong(e *supplier.Error) {
 			return
 		}
 	}
-	a.setStopped(a.now().Add(a.timing.WaitMax))
+	a.setStopped(a.now().Add(a.timing.WaitMax), purchase)
 }
 
 // isClock: the codes with which suppliers refuse a timestamp.
@@ -146,10 +158,10 @@ func isClock(code string) bool {
 	return false
 }
 
-func (a *account) setStopped(until time.Time) {
+func (a *account) setStopped(until time.Time, purchase bool) {
 	a.mu.Lock()
 	was := !a.stopped.IsZero()
-	a.stopped = until
+	a.stopped, a.buying = until, !until.IsZero() && (purchase || a.buying)
 	a.mu.Unlock()
 	if was != !until.IsZero() {
 		a.metrics.stopped.WithLabelValues(a.Supplier, a.Name).Set(map[bool]float64{true: 1}[!until.IsZero()])

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/order"
 	eiotclubsim "github.com/simline/simline/internal/sim/eiotclub"
@@ -46,6 +48,37 @@ func TestWrongSetUpStopsTheAccountAlone(t *testing.T) {
 	}
 	w.publish(flyOrder("other"))
 	wait("other", order.Fulfilled)
+}
+
+// An account that may ask and may not buy stays stopped, and the alert with it, while
+// its questions are answered; what a question was refused for, another's answer clears.
+func TestOnlyAPurchaseShowsThatAnAccountMayBuy(t *testing.T) {
+	w := newWorld(t)
+	a, _ := w.worker.account(order.EIOTCLUB, "default")
+	stopped := w.worker.m.stopped.WithLabelValues(order.EIOTCLUB, "default")
+	answer := func(err error) func(context.Context) error { return func(context.Context) error { return err } }
+	forbidden := &supplier.Error{Kind: supplier.Setup, Code: "900910", Sent: true}
+	check := func(when string, want float64) {
+		t.Helper()
+		if _, closed := a.stop(); closed != (want == 1) || testutil.ToFloat64(stopped) != want {
+			t.Errorf("%s: stopped %t, the metric says %.0f", when, closed, testutil.ToFloat64(stopped))
+		}
+	}
+	a.learn(forbidden, true)
+	check("a purchase was refused", 1)
+	for _, err := range []error{nil, supplier.ErrNoLookup, &supplier.Error{Kind: supplier.Refused, Code: "42004", Sent: true}} {
+		_ = a.call(t.Context(), answer(err))
+		check(fmt.Sprint("a question was answered with ", err), 1)
+	}
+	a.learn(nil, true)
+	check("a purchase went through", 0)
+	_ = a.call(t.Context(), answer(forbidden))
+	check("a question was refused", 1)
+	_ = a.call(t.Context(), answer(nil))
+	check("a question was answered", 0)
+	a.learn(forbidden, true)
+	a.learn(&supplier.Error{Kind: supplier.Refused, Code: "41018", Sent: true}, true)
+	check("a purchase was refused for what it asked", 0)
 }
 
 // A clock that is off is measured by the refusal's Date and corrected for.

@@ -25,7 +25,7 @@ type kv interface {
 // takes some at a time out of the common count; what it does not use of them in
 // their window is lost, unless the supplier's limit headers say that it is not. Where
 // a supplier documents no limit there is no count, only the pause that it asks for
-// when there were too many.
+// when there were too many; that too is for all replicas.
 type budget struct {
 	kv     kv
 	key    string
@@ -36,7 +36,7 @@ type budget struct {
 	mu    sync.Mutex
 	left  int       // taken and not used yet
 	used  int       // the common count as we left it …
-	seen  time.Time // … at this moment
+	seen  time.Time // … at this moment; where nothing is counted, when we last looked for a pause
 	until time.Time // when left is lost
 	pause time.Time // no call before
 	told  told      // by the supplier, last
@@ -79,7 +79,7 @@ func (b *budget) take(ctx context.Context) (until time.Time, err error) {
 		return b.pause, nil
 	}
 	if b.limit == 0 {
-		return time.Time{}, nil
+		return b.heed(ctx, now), nil
 	}
 	// More is used than we know of: others have the key.
 	more := b.told.at.After(b.seen) && b.limit-b.told.left > b.used+b.part()
@@ -90,6 +90,23 @@ func (b *budget) take(ctx context.Context) (until time.Time, err error) {
 	}
 	b.left--
 	return time.Time{}, nil
+}
+
+// heed is the pause that another replica was asked for, where nothing is counted. It is
+// looked for once in a while.
+func (b *budget) heed(ctx context.Context, now time.Time) (until time.Time) {
+	if b.kv == nil || now.Before(b.seen.Add(busyPause)) {
+		return time.Time{}
+	}
+	b.seen = now
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	v, _, err := b.read(ctx)
+	if err != nil || !v.Pause.After(now) {
+		return time.Time{} // at worst we make one call too many, and hear it ourselves
+	}
+	b.pause = v.Pause
+	return v.Pause
 }
 
 // part is how many calls a replica takes at a time.
@@ -211,7 +228,7 @@ func (b *budget) write(ctx context.Context, v budgetValue, revision uint64) erro
 }
 
 // busy: the supplier said that there were too many calls, and when to come back.
-// The others are told at their next refill; until then each learns it by itself.
+// The others are told at their next refill, or look; until then each learns it by itself.
 func (b *budget) busy(retryAfter time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -220,14 +237,15 @@ func (b *budget) busy(retryAfter time.Duration) {
 	if !until.After(b.pause) {
 		return
 	}
+	known := until.Sub(b.pause) < busyPause/4 // to everybody, from the call beside this one
 	b.pause, b.left = until, 0
-	if b.kv == nil || b.limit == 0 {
+	if b.kv == nil || known {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	v, revision, err := b.read(ctx)
-	if err != nil {
+	if err != nil || v.Pause.After(until) {
 		return
 	}
 	v.Pause = until.UTC()

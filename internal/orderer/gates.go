@@ -130,6 +130,9 @@ func (w *Worker) price(ctx context.Context, a *account, cur *order.Record) (orde
 // fundsGate lets an order of an account that was short of money through once the
 // balance covers its price; where either cannot be had, it may try.
 func (w *Worker) fundsGate(ctx context.Context, a *account, price order.Money, priceKnown bool) (*shut, error) {
+	if s, err := w.budgetGate(ctx, a); s != nil || err != nil {
+		return s, err
+	}
 	again := w.now().Add(w.cfg.WaitMin)
 	a.setFunds(again) // the others wait while this one asks
 	var balance order.Money

@@ -73,8 +73,15 @@ func said(s supplier.Sighting, err error) string {
 	return "not_found"
 }
 
-// describe adds the account's balance to what a person is shown of a held order.
+// describe adds the account's balance to what a person is shown of a held order, if it
+// may be asked for now.
 func (w *Worker) describe(ctx context.Context, a *account, r *order.Record) {
+	if w.switches.paused(a.Supplier) {
+		return
+	}
+	if s, err := w.budgetGate(ctx, a); s != nil || err != nil {
+		return
+	}
 	var balance order.Money
 	err := a.call(ctx, func(ctx context.Context) (err error) {
 		balance, err = a.Client.Balance(ctx)

@@ -100,7 +100,7 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit 
 	placement, err := a.Client.Place(call, supplier.Purchase{Request: cur.Request, Round: intent.Round})
 	// If we die here: the intent stands, and the supplier may have the order. A look
 	// finds it, or a safe repeat does.
-	done(a.learn(err))
+	done(a.learn(err, true))
 	a.sawBalance(placement.Balance)
 	return w.outcome(ctx, a, intent, w.decide.verdict(w.judge(a, &intent.Record), intent.Record, placement, err))
 }

@@ -1,0 +1,187 @@
+package orderer
+
+import (
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/simline/simline/internal/order"
+)
+
+// 1,000 calls an hour, over all replicas.
+func TestCallBudgetIsSharedByReplicas(t *testing.T) {
+	w := newWorld(t)
+	budgets := []*budget{}
+	for range 3 {
+		b := w.worker.newBudget(w.accounts[1])
+		b.limit = 100
+		budgets = append(budgets, b)
+	}
+	taken := 0
+	var until time.Time
+	for i := 0; i < 300; i++ {
+		u, err := budgets[i%3].take(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u.IsZero() {
+			taken++
+		} else {
+			until = u
+		}
+	}
+	if taken != 100 {
+		t.Errorf("%d calls allowed, want 100", taken)
+	}
+	if d := time.Until(until); d <= 0 || d > time.Hour {
+		t.Errorf("the next call is due in %s, want within the hour", d)
+	}
+	// A replica died with calls in hand: the supplier says that 7 are left.
+	budgets[1].remaining(7, time.Time{})
+	for range 7 {
+		if u, err := budgets[1].take(t.Context()); err != nil || !u.IsZero() {
+			t.Fatalf("a call that the supplier says is left has to wait until %s: %v", u, err)
+		}
+	}
+	if u, err := budgets[2].take(t.Context()); err != nil || u.IsZero() {
+		t.Errorf("one more than is left: %s, %v", u, err)
+	}
+	third := w.worker.newBudget(w.accounts[1])
+	third.limit = 100
+	if err := budgets[1].giveBack(t.Context()); err != nil { // nothing in hand, nothing back
+		t.Fatal(err)
+	}
+	if u, err := third.take(t.Context()); err != nil || u.IsZero() {
+		t.Errorf("a call out of nothing: %s, %v", u, err)
+	}
+	budgets[0].remaining(0, time.Now().Add(2*time.Hour))
+	if u, err := budgets[0].take(t.Context()); err != nil || time.Until(u) < time.Hour {
+		t.Errorf("the supplier's own reset is not kept: %s, %v", u, err)
+	}
+}
+
+// A replica that ends in order leaves what it took and did not use to the others.
+func TestCallBudgetIsGivenBack(t *testing.T) {
+	w := newWorld(t)
+	for i := range 200 { // each takes a part of 20, of 1,000, and uses one
+		b := w.worker.newBudget(w.accounts[1])
+		if until, err := b.take(t.Context()); err != nil || !until.IsZero() {
+			t.Fatalf("replica %d has no call left: %s, %v", i, until, err)
+		}
+		if err := b.giveBack(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Others buy with the same key: what the supplier says is left is what all replicas
+// share, and its window is theirs.
+func TestCallBudgetFollowsTheSuppliersHeaders(t *testing.T) {
+	w := newWorld(t)
+	first, second := w.worker.newBudget(w.accounts[1]), w.worker.newBudget(w.accounts[1])
+	take := func(b *budget) (until time.Time) {
+		t.Helper()
+		until, err := b.take(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return until
+	}
+	take(first)
+	reset := time.Now().Add(10 * time.Minute)
+	first.remaining(25, reset) // of 1,000
+	taken := 0
+	var until time.Time
+	for range 1000 {
+		b := []*budget{first, second}[taken%2]
+		if until = take(b); !until.IsZero() {
+			if until = take(first); !until.IsZero() {
+				break
+			}
+		}
+		taken++
+	}
+	if taken < 20 || taken > 45 { // what a replica has in hand may be beside it
+		t.Errorf("%d calls after the supplier said that 25 are left", taken)
+	}
+	if until.Sub(reset).Abs() > time.Minute {
+		t.Errorf("the next call at %s, want the supplier's reset %s", until, reset)
+	}
+}
+
+// Where nothing is counted, "too many" said to one replica keeps the others back too,
+// and a shorter pause does not cut a longer one short.
+func TestTooManyIsHeardByAllReplicas(t *testing.T) {
+	w := newWorld(t)
+	pause := func(b *budget) time.Duration {
+		t.Helper()
+		until, err := b.take(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return max(0, time.Until(until))
+	}
+	for i, a := range w.accounts {
+		t.Run(a.Supplier, func(t *testing.T) {
+			first, second, third := w.worker.newBudget(a), w.worker.newBudget(a), w.worker.newBudget(a)
+			if (first.limit == 0) != (i == 0) {
+				t.Fatalf("a limit of %d", first.limit)
+			}
+			if d := pause(first); d > 0 {
+				t.Errorf("a pause of %s that nobody asked for", d)
+			}
+			first.busy(time.Minute)
+			if d := pause(second); d < 50*time.Second {
+				t.Errorf("a replica that did not hear it pauses for %s, want a minute", d)
+			}
+			third.busy(0)
+			third.busy(time.Second)
+			if d := pause(w.worker.newBudget(a)); d < 50*time.Second {
+				t.Errorf("a pause of a second cut the minute down to %s", d)
+			}
+		})
+	}
+}
+
+// What is asked beside the orders themselves is a call like any other: it comes out of
+// the budget, and not at all while the supplier is paused.
+func TestTheBalanceIsAskedWithinTheBudget(t *testing.T) {
+	w := newWorld(t)
+	var asked atomic.Int64
+	w.front(func(_ string, _ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/balance") {
+			asked.Add(1)
+		}
+		return false
+	})
+	w.worker.switches.on = map[string]bool{}
+	a, _ := w.worker.account(order.ESIMFly, "default")
+	held := func() *order.Money {
+		r := order.Record{State: order.Held, Supplier: order.ESIMFly}
+		w.worker.describe(t.Context(), a, &r)
+		return r.Balance
+	}
+	if held() == nil || asked.Load() != 1 {
+		t.Errorf("asked %d times", asked.Load())
+	}
+	w.worker.switches.on["esimfly.pause"] = true
+	if held() != nil || asked.Load() != 1 {
+		t.Errorf("asked %d times, the last while the supplier is paused", asked.Load())
+	}
+	w.worker.switches.on["esimfly.pause"] = false
+	a.budget.limit, a.budget.left = 1, 0 // used up by the first
+	if held() != nil || asked.Load() != 1 {
+		t.Errorf("asked %d times, the last without a call left", asked.Load())
+	}
+	a.budget.left, a.budget.until = 1, time.Now().Add(time.Hour) // which the price takes
+	a.setFunds(w.worker.now())
+	cur := flyOrder("poor")
+	if _, s, err := w.worker.priceGate(t.Context(), a, &order.Record{Supplier: order.ESIMFly, Product: order.ProductESIM, Account: "default", Request: cur}); err != nil || s == nil || s.why != forBudget {
+		t.Errorf("the funds were looked for as %+v, %v", s, err)
+	}
+	if asked.Load() != 1 {
+		t.Errorf("asked %d times, the last without a call left", asked.Load())
+	}
+}
