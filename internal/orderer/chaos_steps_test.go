@@ -294,6 +294,8 @@ func (r *run) verify(ctx context.Context) {
 		// was then cancelled or expired stands on the same proof. The reconciler finds it.
 	case cur.Certainty == order.CertainNotPlaced && bought > 0:
 		r.wrong("reported %s as not placed, and bought", cur.State)
+	case cur.State == order.Fulfilled && cur.Product == order.ProductESIM && !inHand(cur.ESIMs):
+		r.wrong("reported as fulfilled without the eSIM")
 	case cur.SupplierOrderID != "" && bought > 0 && cur.SupplierOrderID != theirID:
 		r.wrong("reported as %s, and is %s there", cur.SupplierOrderID, theirID)
 	}

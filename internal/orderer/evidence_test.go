@@ -101,6 +101,32 @@ func TestNotificationSettlesACloudESIM(t *testing.T) {
 	w.settled()
 }
 
+// That an eSIM was bought is not the eSIM: a notification, which has no activation code,
+// tells under what id it is to be asked for, and the order is fulfilled by that answer.
+func TestNotificationOfAnESIMIsFollowedUntilItIsInHand(t *testing.T) {
+	w := newWorld(t)
+	wait := w.events()
+	w.run()
+	r := products[1].request("esim")
+	w.eiotclub.Faults().MustAdd(fault.Rule{Kind: fault.LostReply, Order: r.OrderID, Path: "esim/purchase"})
+	w.publish(r)
+	wait("esim", order.Unknown, order.Held)
+	o, ok := w.eiotclub.Order("esim")
+	if !ok {
+		t.Fatal("not bought")
+	}
+	row := fmt.Sprintf(`[{"iccid":%q,"orderId":%q,"packageCode":%q,"outTradeNo":"esim","state":"1","salesChannel":"API"}]`, o.ICCID, o.ID(), o.Code)
+	w.notification(eiotclub.EventSubPkgList, fmt.Sprintf(`{"id":"e1","timestamp":1556595508,"nonce":24523,"sign":"X","event":"SubPkgList","data":%q}`, row))
+	if got := wait("esim", order.Placed); got.Evidence != order.EvidenceNotification || got.SupplierOrderID != o.ID() {
+		t.Errorf("%s by %s as %s", got.State, got.Evidence, got.SupplierOrderID)
+	}
+	got := wait("esim", order.Fulfilled)
+	if len(got.ESIMs) != 1 || got.ESIMs[0].ActivationCode == "" || got.Evidence != order.EvidenceLookup || w.bought(r) != 1 {
+		t.Errorf("fulfilled by %s with %d eSIMs, bought %d times", got.Evidence, len(got.ESIMs), w.bought(r))
+	}
+	w.settled()
+}
+
 func TestRefundNotificationAndContradictions(t *testing.T) {
 	w := newWorld(t)
 	wait := w.events()

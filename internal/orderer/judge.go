@@ -82,6 +82,10 @@ func (j judge) there(cur order.Record, p supplier.Placement, evidence order.Evid
 		r.State = order.Placed // first what was bought; the next look finds the refund
 		now := j.now
 		r.NotBefore = &now
+	case p.State == order.Fulfilled && r.Product == order.ProductESIM && !inHand(r.ESIMs):
+		r.State = order.Placed // whoever says that it is there did not bring it; the next look does
+		now := j.now
+		r.NotBefore = &now
 	case p.State == order.Fulfilled:
 		r.State = order.Fulfilled
 	default:
@@ -89,6 +93,11 @@ func (j judge) there(cur order.Record, p supplier.Placement, evidence order.Evid
 		r.NotBefore = j.in(j.fulfilInterval())
 	}
 	return r
+}
+
+// inHand says whether an eSIM's details are known.
+func inHand(esims []order.ESIM) bool {
+	return slices.ContainsFunc(esims, func(e order.ESIM) bool { return e.ICCID != "" })
 }
 
 // mergeESIMs keeps what was known of each eSIM unless there is something newer.
