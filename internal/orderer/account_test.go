@@ -194,6 +194,56 @@ func TestStatusAnswersTheLastEvent(t *testing.T) {
 	}
 }
 
+// slowReads counts the reads of a ledger that are under way together, each until freed.
+type slowReads struct {
+	Ledger
+	now, most, done atomic.Int64
+	free            chan struct{}
+}
+
+func (s *slowReads) Raw(context.Context, string) ([]byte, bool, error) {
+	n := s.now.Add(1)
+	for most := s.most.Load(); n > most && !s.most.CompareAndSwap(most, n); most = s.most.Load() {
+	}
+	<-s.free
+	s.now.Add(-1)
+	s.done.Add(1)
+	return nil, false, nil
+}
+
+// A flood of questions is answered a bounded number at a time.
+func TestStatusIsAnsweredSoManyAtOnce(t *testing.T) {
+	w := newWorld(t)
+	slow := &slowReads{Ledger: w.ledger, free: make(chan struct{})}
+	w.worker.ledger = slow
+	stop, err := w.worker.serveStatus()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	const flood = 5 * statusAtOnce
+	asking := w.server.Connect(w.server.URL())
+	for range flood {
+		if err := asking.NC.PublishRequest(bus.SubjectStatus, "nobody.hears", []byte(`{"order_id":"x"}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); !ok(); tick(t) {
+			if time.Now().After(deadline) {
+				t.Fatalf("not %s: %d in work, %d done", what, slow.now.Load(), slow.done.Load())
+			}
+		}
+	}
+	until("full", func() bool { return slow.now.Load() == statusAtOnce })
+	close(slow.free)
+	until("all answered", func() bool { return slow.done.Load() == flood })
+	if n := slow.most.Load(); n != statusAtOnce {
+		t.Errorf("%d at once, want %d", n, statusAtOnce)
+	}
+}
+
 // Three replicas share the queue and the index; one is killed in the middle.
 func TestReplicasShareAndOneDies(t *testing.T) {
 	w := newWorld(t)

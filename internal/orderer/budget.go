@@ -64,6 +64,8 @@ const (
 	budgetParts = 50
 	// busyPause is the pause after "too many" without a wish of the supplier's.
 	busyPause = time.Second
+	// longestPause is the longest that a header's word is taken for.
+	longestPause = 24 * time.Hour
 	// windowSlack is how exactly a header tells a window's end.
 	windowSlack = 5 * time.Second
 )
@@ -256,6 +258,9 @@ func (b *budget) busy(retryAfter time.Duration) {
 func (b *budget) remaining(n int, reset time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if reset.Sub(b.now()) > longestPause {
+		reset = time.Time{} // no count is that long: it would park the account for good
+	}
 	b.told = told{n, b.now(), reset}
 	if n == 0 && reset.After(b.now()) {
 		b.pause = reset

@@ -111,6 +111,20 @@ func TestCallBudgetFollowsTheSuppliersHeaders(t *testing.T) {
 	}
 }
 
+// A header that names a year far off does not park the account until then.
+func TestCallBudgetDoesNotBelieveAnAbsurdReset(t *testing.T) {
+	w := newWorld(t)
+	b := w.worker.newBudget(w.accounts[1])
+	if until, err := b.take(t.Context()); err != nil || !until.IsZero() {
+		t.Fatalf("%s, %v", until, err)
+	}
+	b.remaining(0, time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC))
+	until, err := b.take(t.Context())
+	if err != nil || until.IsZero() || time.Until(until) > time.Hour {
+		t.Errorf("the next call at %s, %v; want the window's end", until, err)
+	}
+}
+
 // Where nothing is counted, "too many" said to one replica keeps the others back too,
 // and a shorter pause does not cut a longer one short.
 func TestTooManyIsHeardByAllReplicas(t *testing.T) {

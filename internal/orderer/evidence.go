@@ -23,6 +23,7 @@ const (
 	effectMoves       effect = "moves"       // settles it, or brings it on
 	effectLater       effect = "later"       // a call is under way, whose answer says more
 	effectContradicts effect = "contradicts" // what is settled was settled otherwise
+	effectUnreadable  effect = "unreadable"  // it may speak of orders, and cannot be read
 )
 
 // weigh decides what a piece of evidence does to an order. It is pure.
@@ -154,7 +155,10 @@ func (w *Worker) handleNotification(ctx context.Context, msg message) bus.Verdic
 	}
 	n, err := eiotclub.ParseNotification(env.Data)
 	if err != nil {
-		return bus.Done() // signed and kept, and of a form that says nothing of an order
+		// Signed and kept on WEBHOOKS as it came; what it says of an order a look tells too.
+		w.m.evidence.WithLabelValues(supplierName, string(order.EvidenceNotification), string(effectUnreadable)).Inc()
+		w.log.Warn("a notification of orders cannot be read", "subject", msg.Subject(), "id", env.ID, "error", err)
+		return bus.Done()
 	}
 	ctx, span := w.learn(ctx, msg, "notification of orders")
 	defer span.End()

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
@@ -171,6 +173,14 @@ func TestRefundNotificationAndContradictions(t *testing.T) {
 		w.evidence(wire.Evidence{OrderID: "r2", Supplier: order.EIOTCLUB, Source: order.EvidenceLookup, Certainty: order.CertainPlaced, SupplierOrderID: "5", StateThere: "fulfilled"})
 		if letter := w.dead(bus.StreamEvidence); letter.reason != wire.ReasonConflict {
 			t.Errorf("dead letter %+v, want a conflict", letter)
+		}
+	})
+	t.Run("of a form that nobody documented", func(t *testing.T) {
+		count := w.worker.m.evidence.WithLabelValues(order.EIOTCLUB, "notification", "unreadable")
+		w.notification(eiotclub.EventSubPkgList, `{"id":"z","timestamp":1,"nonce":1,"sign":"X","event":"SubPkgList","data":"soon"}`)
+		w.settled()
+		if n := testutil.ToFloat64(count); n != 1 {
+			t.Errorf("counted %.0f times", n)
 		}
 	})
 	t.Run("of an order that is not ours", func(t *testing.T) {

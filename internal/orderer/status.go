@@ -11,6 +11,10 @@ import (
 	"github.com/simline/simline/internal/order"
 )
 
+// statusAtOnce bounds the questions in work: more wait with the client library, which
+// drops what no memory should hold.
+const statusAtOnce = 64
+
 // serveStatus answers on orders.v1.status with an order's last event as it is
 // stored, or {"found": false}. All replicas share the load.
 func (w *Worker) serveStatus() (stop func(), err error) {
@@ -18,7 +22,14 @@ func (w *Worker) serveStatus() (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("status service: %w", err)
 	}
-	handler := micro.HandlerFunc(func(r micro.Request) { go w.answerStatus(r) })
+	slots := make(chan struct{}, statusAtOnce)
+	handler := micro.HandlerFunc(func(r micro.Request) {
+		slots <- struct{}{}
+		go func() {
+			defer func() { <-slots }()
+			w.answerStatus(r)
+		}()
+	})
 	if err := svc.AddEndpoint("status", handler, micro.WithEndpointSubject(bus.SubjectStatus)); err != nil {
 		return nil, fmt.Errorf("status service: %w", err)
 	}

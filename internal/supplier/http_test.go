@@ -209,7 +209,7 @@ func TestConnectionsAreKept(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
 	for value, want := range map[string]time.Duration{
-		"": 0, "0": 0, "-5": 0, "soon": 0, "30": 30 * time.Second, "99999999": maxRetryAfter,
+		"": 0, "0": 0, "-5": 0, "soon": 0, "30": 30 * time.Second, "99999999": maxRetryAfter, "9223372037": maxRetryAfter,
 		now.Add(time.Minute).Format(http.TimeFormat):  time.Minute,
 		now.Add(-time.Minute).Format(http.TimeFormat): 0,
 	} {
