@@ -43,6 +43,10 @@ type Config struct {
 	SpoolMax int64  `env:"SPOOL_MAX_BYTES" envDefault:"1073741824" desc:"bytes of notifications that the spool may hold"`
 }
 
+// slowestAnswer is how long a notification that was received whole may wait at most: for
+// its turn, for NATS, and for the spool. A share of PublishTimeout comes on top.
+const slowestAnswer = 900 * time.Millisecond
+
 // Validate reports every fault of the configuration.
 func (c *Config) Validate() error {
 	faults := []error{c.Settings.Validate()}
@@ -63,8 +67,8 @@ func (c *Config) Validate() error {
 	if c.MaxAge <= 0 {
 		bad("WEBHOOK_MAX_AGE %s is not above 0", c.MaxAge)
 	}
-	if c.PublishTimeout <= 0 || c.QueueTimeout <= 0 || c.PublishTimeout+c.QueueTimeout > 900*time.Millisecond {
-		bad("INGEST_PUBLISH_TIMEOUT %s and INGEST_QUEUE_TIMEOUT %s: each above 0, together at most 900ms", c.PublishTimeout, c.QueueTimeout)
+	if c.PublishTimeout <= 0 || c.QueueTimeout <= 0 || c.PublishTimeout+c.QueueTimeout > slowestAnswer-spoolWait {
+		bad("INGEST_PUBLISH_TIMEOUT %s and INGEST_QUEUE_TIMEOUT %s: each above 0, together at most %s", c.PublishTimeout, c.QueueTimeout, slowestAnswer-spoolWait)
 	}
 	if c.MaxInFlight < 1 || c.MaxConns < 1 {
 		bad("INGEST_MAX_IN_FLIGHT %d and INGEST_MAX_CONNS %d: each at least 1", c.MaxInFlight, c.MaxConns)

@@ -81,7 +81,6 @@ func (w *Worker) handle(in *intake, req *request, now time.Time) (*account, erro
 	msg.fill(route, messageID(acct, &in.scan), parent, now, in.scan.Body())
 	if why := w.stale(in.scan.Text("timestamp"), now); why != nil {
 		msg = staleLetter(msg, why)
-		w.m.stale.Inc()
 		w.log.Warn("notification set apart", "subject", route.subject, "cause", why)
 	}
 	free, err := w.store(msg)

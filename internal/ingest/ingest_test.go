@@ -17,6 +17,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/bus/bustest"
@@ -268,6 +269,7 @@ func TestAnswers(t *testing.T) {
 		{name: "old secret", path: "/webhooks/eiotclub/rotating", body: stamped("2", "old"), want: 200},
 		{name: "new secret", path: "/webhooks/eiotclub/rotating", body: stamped("3", "new"), want: 200},
 		{name: "an event that nobody documented", body: sign(t, fmt.Sprintf(`{"id":"4","event":"brand new!","timestamp":%d,"sign":"SIGN"}`, now), secret), want: 200},
+		{name: "another, which can be a token", body: sign(t, fmt.Sprintf(`{"id":"5","event":"BrandNew","timestamp":%d,"sign":"SIGN"}`, now), secret), want: 200},
 		{name: "stale", body: old, want: 200},
 	}
 	for _, o := range odd {
@@ -279,7 +281,13 @@ func TestAnswers(t *testing.T) {
 			why                string
 		}{name: "set apart: " + o, body: sign(t, `{`+o+`,"event":"Refund","sign":"SIGN"}`, secret), want: 200})
 	}
+	refused, taken := map[string]float64{}, 0.0
 	for _, c := range cases {
+		if c.why != "" {
+			refused[c.why]++
+		} else {
+			taken++
+		}
 		t.Run(c.name, func(t *testing.T) {
 			method, url := "POST", r.url+path
 			if c.method != "" {
@@ -312,13 +320,45 @@ func TestAnswers(t *testing.T) {
 			}
 		})
 	}
-	if msgs := r.stored(bus.StreamWebhooks); len(msgs) != 5 || msgs[4].Subject != "webhooks.v1.eiotclub.default.unknown" {
-		t.Errorf("%d stored, want the five good ones", len(msgs))
+	if msgs := r.stored(bus.StreamWebhooks); len(msgs) != 6 || msgs[4].Subject != "webhooks.v1.eiotclub.default.unknown" || msgs[5].Subject != "webhooks.v1.eiotclub.default.BrandNew" {
+		t.Errorf("%d stored, want the six good ones", len(msgs))
+	}
+	for _, why := range refusals {
+		if n := testutil.ToFloat64(r.w.m.refused[why]); n != refused[why.reason] {
+			t.Errorf("%.0f refused as %s are counted, want %.0f", n, why.reason, refused[why.reason])
+		}
+	}
+	stored, stale := testutil.ToFloat64(r.w.m.stored), testutil.ToFloat64(r.w.m.stale)
+	if stored != 6 || stale != 5 || stored+stale != taken {
+		t.Errorf("%.0f stored and %.0f stale are counted, %.0f were answered with SUCCESS", stored, stale, taken)
+	}
+	for event, want := range map[string]float64{"unknown": 2, "BrandNew": 0, "FlowAlert": 1, "Refund": 5} {
+		if n := testutil.ToFloat64(r.w.m.events.WithLabelValues("default", event)); n != want {
+			t.Errorf("%.0f notifications of the event %s are counted, want %.0f", n, event, want)
+		}
 	}
 	dead := r.stored(bus.StreamDead)
 	if len(dead) != 1+len(odd) || dead[0].Subject != "dead.v1.WEBHOOKS" || dead[0].Header.Get(bus.HeaderReason) != "stale" ||
 		dead[0].Header.Get(bus.HeaderOrigin) != "webhooks.v1.eiotclub.default.Refund" || !bytes.Contains(dead[0].Data, old) {
 		t.Errorf("stale: %+v", dead)
+	}
+}
+
+// What may be configured keeps every answer under a second, the spool's part included.
+func TestTimeoutsLeaveTheSpoolItsPart(t *testing.T) {
+	cfg := config(t, nil)
+	for _, c := range []struct {
+		publish, queue time.Duration
+		ok             bool
+	}{{400 * time.Millisecond, 200 * time.Millisecond, true}, {450 * time.Millisecond, 200 * time.Millisecond, true}, {450 * time.Millisecond, 450 * time.Millisecond, false},
+		{700 * time.Millisecond, time.Millisecond, false}, {0, time.Millisecond, false}} {
+		cfg.PublishTimeout, cfg.QueueTimeout = c.publish, c.queue
+		if err := cfg.Validate(); (err == nil) != c.ok {
+			t.Errorf("%s and %s: %v", c.publish, c.queue, err)
+		}
+		if worst := c.publish + c.publish/16 + c.queue + spoolWait; c.ok && worst > time.Second {
+			t.Errorf("%s and %s: an answer may take %s", c.publish, c.queue, worst)
+		}
 	}
 }
 

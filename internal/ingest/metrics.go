@@ -24,7 +24,7 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer, openConns func() float64) *metrics {
 	taken := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "simline_ingest_taken_total",
-		Help: "Notifications answered with SUCCESS, by where they were made durable."}, []string{"how"})
+		Help: "Notifications answered with SUCCESS, by where they were made durable: stored (WEBHOOKS), duplicate (there already), stale (DEAD), spooled."}, []string{"how"})
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "simline_ingest_refused_total",
 		Help: "Requests not answered with SUCCESS, by reason."}, []string{"reason"})
 	m := &metrics{

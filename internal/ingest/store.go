@@ -75,6 +75,8 @@ func (w *Worker) storeInNATS(msg *nats.Msg) error {
 	switch {
 	case err == nil && ack.Duplicate:
 		w.m.duplicate.Inc()
+	case err == nil && msg.Header[bus.HeaderReason] != nil:
+		w.m.stale.Inc()
 	case err == nil:
 		w.m.stored.Inc()
 	case never(err):
