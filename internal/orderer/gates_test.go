@@ -121,6 +121,58 @@ func TestSwitchesStopSpendingAndLetItGoOn(t *testing.T) {
 	w.settled()
 }
 
+// A watch whose consumer is gone says nothing, and notices it too late for who wants
+// spending stopped: so it is when the server that had it is started again.
+func TestSwitchesAreFollowedWithoutTheirWatch(t *testing.T) {
+	w := newWorld(t)
+	wait := w.events()
+	w.run()
+	stream, err := w.bus.JS.Stream(t.Context(), bus.StreamKV(bus.BucketSwitches))
+	if err != nil {
+		t.Fatal(err)
+	}
+	deafen := func() {
+		t.Helper()
+		n := 0
+		names := stream.ConsumerNames(t.Context())
+		for name := range names.Name() {
+			if err := stream.DeleteConsumer(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		if err := names.Err(); err != nil || n == 0 {
+			t.Fatalf("%d watches were taken away: %v", n, err)
+		}
+	}
+	w.setSwitch("eiotclub.spend_stop", `{"on":false}`)
+	deafen()
+	w.setSwitch("eiotclub.spend_stop", `{"on":true}`) // waits 5 s for it; the watch itself would take 10 or more
+	r := packageOrder("stopped")
+	w.publish(r)
+	wait("stopped", order.Waiting)
+	// A bucket made anew counts from one again.
+	old, err := w.bus.JS.KeyValue(t.Context(), bus.BucketSwitches)
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := old.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.bus.JS.DeleteKeyValue(t.Context(), bus.BucketSwitches); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.bus.JS.CreateKeyValue(t.Context(), status.Config()); err != nil {
+		t.Fatal(err)
+	}
+	w.setSwitch("eiotclub.spend_stop", `{"on":false}`)
+	wait("stopped", order.Fulfilled)
+	w.setSwitch("esimfly.pause", `{"on":true}`)
+	w.setSwitch("esimfly.pause", `{"on":false}`)
+	w.settled()
+}
+
 func TestSwitchValues(t *testing.T) {
 	for value, on := range map[string]bool{`{"on":true}`: true, `{"on":false}`: false, `true`: true, `false`: false, `1`: true, `0`: false, `"off"`: false, `stop!`: true,
 		`{"reason":"x"}`: true, ``: false, `No`: false} {
