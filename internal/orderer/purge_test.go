@@ -246,7 +246,7 @@ func TestGivenUpIsBoughtAfterAll(t *testing.T) {
 	w.publish(esimOrder("given-up"))                                                                            // 1
 	w.publish(esimOrder("done"))                                                                                // 2
 	w.send(bus.SubjectCancel(order.EIOTCLUB), []byte(`{"order_id":"nobody","account":"default","reason":"r"}`)) // 3
-	w.send(bus.SubjectRequest(order.EIOTCLUB, order.ProductESIM), []byte(`"no order"`))                         // 4
+	w.send(bus.SubjectCancel(order.EIOTCLUB), []byte(`"no cancel"`))                                            // 4
 	giveUp()
 	done := w.fetch(order.EIOTCLUB, 1)[0]
 	w.bring(done)
@@ -329,6 +329,33 @@ func TestGivenUpIsBoughtAfterAll(t *testing.T) {
 	lies()
 	if n := w.eiotclub.Orders(); n != 6 {
 		t.Errorf("%d bought, want 6", n)
+	}
+}
+
+// Whoever gave the durable a limit and took it away again while no orderer ran: what
+// was given up meanwhile is found by the first one that starts.
+func TestGivenUpBeforeTheStart(t *testing.T) {
+	w := newWorld(t)
+	w.edit(order.EIOTCLUB, func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 1 })
+	w.publish(esimOrder("given-up"))
+	w.publish(esimOrder("done"))
+	msgs := w.fetch(order.EIOTCLUB, 2)
+	if err := msgs[0].Nak(); err != nil {
+		t.Fatal(err)
+	}
+	w.bring(msgs[1])
+	until(t, "the server's giving up", func() bool {
+		w.idle(order.EIOTCLUB)
+		return w.durable(order.EIOTCLUB).CachedInfo().NumAckPending == 1
+	})
+	w.edit(order.EIOTCLUB, func(c *jetstream.ConsumerConfig) { c.MaxDeliver = -1 })
+	w.ack(msgs[1])
+	p := w.newWorker().newPurger(order.EIOTCLUB)
+	if f, err := p.once(t.Context(), true); err != nil || f.AckFloor.Stream != 2 || f.Doubt != "" {
+		t.Fatalf("floor %d, doubt %q, %v", f.AckFloor.Stream, f.Doubt, err)
+	}
+	if n, all := w.bought(esimOrder("given-up")), w.eiotclub.Orders(); n != 1 || all != 2 || w.lying(bus.StreamOrders) != 0 {
+		t.Errorf("what was given up is bought %d times, all %d of 2; %d lie there", n, all, w.lying(bus.StreamOrders))
 	}
 }
 
