@@ -1,9 +1,11 @@
 package orderer
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -165,6 +167,54 @@ func TestOneCardIsServedByOneCallAtATimeOverAllReplicas(t *testing.T) {
 	}
 	if shop.overall < 2 {
 		t.Error("two cards were never served at once")
+	}
+}
+
+// Orders for a card whose call hangs leave the queue's places to those for other cards.
+func TestOrdersThatWaitForACardKeepNobodyOut(t *testing.T) {
+	w := newWorld(t)
+	cons, err := w.bus.JS.Consumer(t.Context(), bus.StreamOrders, bus.ConsumerOrderer(order.EIOTCLUB))
+	if err != nil {
+		t.Fatal(err)
+	}
+	few := cons.CachedInfo().Config
+	few.MaxAckPending = 4
+	if _, err := w.bus.JS.UpdateConsumer(t.Context(), bus.StreamOrders, few); err != nil {
+		t.Fatal(err)
+	}
+	free, hangs := make(chan struct{}), make(chan struct{}, 20)
+	shop := &slowShop{now: map[string]int{}}
+	e := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if strings.Contains(string(body), "8988308650100599901") {
+			hangs <- struct{}{}
+			<-free
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		shop.ServeHTTP(rw, r)
+	}))
+	t.Cleanup(e.Close)
+	w.accounts[0].Client = eiotclub.New(eiotclub.Config{BaseURL: e.URL, AppKey: "1", Secret: "2", HTTP: supplier.NewHTTP(supplier.HTTPConfig{Timeout: 30 * time.Second})})
+	w.worker = w.newWorker(func(c *Config, _ []Account) { c.Timing.Timeout, c.Timing.LookInterval = 30*time.Second, time.Minute })
+	wait := w.events()
+	w.run()
+	letGo := sync.OnceFunc(func() { close(free) })
+	t.Cleanup(letGo)
+	const n = 6
+	for i := range n {
+		r := packageOrder(fmt.Sprint("one", i))
+		r.ICCID = "8988308650100599901"
+		w.publish(r)
+	}
+	<-hangs
+	w.publish(packageOrder("other"))
+	wait("other", order.Placed)
+	letGo()
+	for i := range n {
+		wait(fmt.Sprint("one", i), order.Placed)
+	}
+	if shop.most != 1 || shop.sold != n+1 {
+		t.Errorf("%d calls for one card at once, %d calls for %d orders", shop.most, shop.sold, n+1)
 	}
 }
 

@@ -48,6 +48,9 @@ func (w *Worker) handle(ctx context.Context, msg message) bus.Verdict {
 	if errors.Is(err, ledger.ErrMoved) && cur.Seq == 0 {
 		return bus.Again(0) // it was there already: come back and read it
 	}
+	if errors.Is(err, errCardBusy) && deliveries(msg) >= cardPatience {
+		next, err = w.waitForCard(ctx, a, cur)
+	}
 	if err != nil {
 		return w.hindered("advance", err)
 	}
@@ -58,6 +61,19 @@ func (w *Worker) handle(ctx context.Context, msg message) bus.Verdict {
 	// If we die here: the entry guards the order, and so does the message, which
 	// comes again and finds both.
 	return bus.Done()
+}
+
+// cardPatience is at which delivery an order that finds its card taken leaves the queue:
+// many for one card would keep each place of the supplier's, and the others' orders out.
+const cardPatience = 3
+
+// waitForCard lets an order of which nothing was sent wait outside of the queue.
+func (w *Worker) waitForCard(ctx context.Context, a *account, cur ledger.Entry) (stand, error) {
+	proof, notPlaced := cur.NotPlaced()
+	if !notPlaced {
+		return stand{Entry: cur}, errCardBusy
+	}
+	return w.shutOut(ctx, a, cur, supplier.PermitNew(proof), waits(forCard, w.now().Add(w.cfg.WaitMin)))
 }
 
 // read decodes a request and holds its subject against its body.

@@ -3,6 +3,7 @@ package orderer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -112,7 +113,7 @@ func (w *Worker) resume(ctx context.Context, o ledger.Open) {
 	defer w.swept.Delete(o.OrderID)
 	defer func() {
 		if p := recover(); p != nil {
-			w.failed("panic", errors.New("sweep: a panic"))
+			w.failed("panic", fmt.Errorf("open order %s: %v", o.OrderID, p))
 		}
 	}()
 	if err := w.resumeOne(ctx, o); err != nil && !errors.Is(err, ledger.ErrMoved) && !errors.Is(err, errUnderWay) && !errors.Is(err, errCardBusy) {

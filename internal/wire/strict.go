@@ -19,7 +19,7 @@ const (
 	ReasonMismatch       = "mismatch"        // subject and body disagree
 	ReasonUnknownProduct = "unknown_product" // the supplier has no such product
 	ReasonUnknownAccount = "unknown_account" // not in our configuration
-	ReasonConflict       = "conflict"        // same order id, other body
+	ReasonConflict       = "conflict"        // same order id, other body; or evidence that contradicts an order
 	ReasonTooLarge       = "too_large"       // over the limit of its kind
 	ReasonStale          = "stale"           // well signed, but too old
 	ReasonMaxDeliveries  = "max_deliveries"  // given up after many tries
