@@ -1,7 +1,9 @@
 package orderer
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/simline/simline/internal/order"
@@ -12,6 +14,25 @@ import (
 
 // currencyOfLimit is the currency of a daily_spend_limit that names none.
 const currencyOfLimit = "USD"
+
+// dailyLimit reads a daily_spend_limit, "500.00" or "500.00 EUR"; nil if it is empty.
+func dailyLimit(text string) (*order.Money, error) {
+	if text == "" {
+		return nil, nil
+	}
+	amount, currency, named := strings.Cut(text, " ")
+	if !named {
+		currency = currencyOfLimit
+	}
+	limit, err := order.NewMoney(amount, currency)
+	if err == nil && limit.Amount.Sign() < 0 {
+		err = errors.New("it is negative")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("daily_spend_limit %.40q: %w", text, err)
+	}
+	return &limit, nil
+}
 
 // NewAccounts makes the clients of every configured account. limitSeen hears what
 // a supplier's limit headers say. Each supplier has connections of its own.
@@ -25,12 +46,9 @@ func NewAccounts(cfg *Config, m *Metrics, limitSeen func(supplier, account strin
 	}
 	var out []Account
 	add := func(a Account, limit string) error {
-		if limit != "" {
-			money, err := order.NewMoney(limit, currencyOfLimit)
-			if err != nil {
-				return fmt.Errorf("%s account %s: daily_spend_limit: %w", a.Supplier, a.Name, err)
-			}
-			a.DailyLimit = &money
+		var err error
+		if a.DailyLimit, err = dailyLimit(limit); err != nil {
+			return fmt.Errorf("%s account %s: %w", a.Supplier, a.Name, err)
 		}
 		out = append(out, a)
 		return nil

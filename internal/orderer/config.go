@@ -55,10 +55,16 @@ func (c *Config) Validate() error {
 		if a.AppKey == "" || a.AppSecret == "" {
 			faults = append(faults, fmt.Errorf("eiotclub account %s: app key or secret is missing", name))
 		}
+		if _, err := dailyLimit(a.DailySpendLimit); err != nil {
+			faults = append(faults, fmt.Errorf("eiotclub account %s: %w", name, err))
+		}
 	}
 	for name, a := range accounts.ESIMFly {
 		if a.AccessCode == "" || a.SecretKey == "" {
 			faults = append(faults, fmt.Errorf("esimfly account %s: access code or secret key is missing", name))
+		}
+		if _, err := dailyLimit(a.DailySpendLimit); err != nil {
+			faults = append(faults, fmt.Errorf("esimfly account %s: %w", name, err))
 		}
 	}
 	return errors.Join(faults...)

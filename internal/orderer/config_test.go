@@ -1,8 +1,14 @@
 package orderer
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/simline/simline/internal/service"
 )
@@ -32,6 +38,41 @@ func TestConfigIsChecked(t *testing.T) {
 			for _, want := range c.want {
 				if err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("%v does not say %q", err, want)
+				}
+			}
+		})
+	}
+}
+
+// A daily limit counts in the currency that it names, and one that is none is refused
+// before anything is bought without it.
+func TestDailyLimitIsRead(t *testing.T) {
+	for text, want := range map[string]string{"500": "500 USD", "500.00": "500 USD", "12.5 EUR": "12.5 EUR", "0": "0 USD",
+		"-1": "", "500EUR": "", "500 euro": "", "1e3": "", "500  EUR": "", "all": ""} {
+		t.Run(text, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "accounts.yaml")
+			yaml := fmt.Sprintf("eiotclub: {default: {app_key: a, app_secret: b, daily_spend_limit: %q}}\nesimfly: {default: {access_code: a, secret_key: b, daily_spend_limit: %q}}\n", text, text)
+			if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var cfg Config
+			err := service.LoadConfig([]string{"ACCOUNTS_FILE=" + path}, &cfg)
+			if want == "" {
+				if err == nil || strings.Count(err.Error(), "daily_spend_limit") != 2 {
+					t.Errorf("%v does not name both limits", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			accounts, err := NewAccounts(&cfg, NewMetrics(prometheus.NewRegistry()), func(string, string, int, time.Time) {})
+			if err != nil || len(accounts) != 2 {
+				t.Fatalf("%d accounts, %v", len(accounts), err)
+			}
+			for _, a := range accounts {
+				if got := a.DailyLimit.Amount.String() + " " + a.DailyLimit.Currency; got != want {
+					t.Errorf("%s: %s, want %s", a.Supplier, got, want)
 				}
 			}
 		})

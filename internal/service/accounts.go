@@ -43,7 +43,8 @@ type EIOTCLUBAccount struct {
 	// during a rotation. Calls are signed with AppSecret, or with the first.
 	AppSecrets []string   `yaml:"app_secrets"`
 	CDR        CDRAccount `yaml:"cdr"`
-	// DailySpendLimit is a decimal in the account's currency; empty is none.
+	// DailySpendLimit is the most that is spent in a UTC day, "500.00" (USD) or "500.00 EUR"; empty
+	// is none. With it orders are bought only at a price that is told before, in its currency.
 	DailySpendLimit string `yaml:"daily_spend_limit"`
 	// WebhookPathSecret, if set, must follow the account in a webhook's URL.
 	WebhookPathSecret string `yaml:"webhook_path_secret"`
@@ -63,7 +64,7 @@ type ESIMFlyAccount struct {
 	AccessCode      string `yaml:"access_code"`       // given by the supplier; goes with each call
 	SecretKey       string `yaml:"secret_key"`        // signs calls
 	SecretKeyFile   string `yaml:"secret_key_file"`   // path of a file with secret_key, instead of it
-	DailySpendLimit string `yaml:"daily_spend_limit"` // a decimal in the account's currency; empty is none
+	DailySpendLimit string `yaml:"daily_spend_limit"` // "500.00" (USD): the most that is spent in a UTC day; empty is none
 }
 
 var accountName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
