@@ -1,13 +1,20 @@
 package orderer
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/simline/simline/internal/order"
+	"github.com/simline/simline/internal/service"
 )
 
 // 1,000 calls an hour, over all replicas.
@@ -108,6 +115,46 @@ func TestCallBudgetFollowsTheSuppliersHeaders(t *testing.T) {
 	}
 	if until.Sub(reset).Abs() > time.Minute {
 		t.Errorf("the next call at %s, want the supplier's reset %s", until, reset)
+	}
+}
+
+// What an answer's headers say comes to the budget of its account, and to no other.
+func TestLimitHeadersReachTheirAccount(t *testing.T) {
+	w := newWorld(t)
+	stub := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("RT-AccessCode") == "second" {
+			rw.Header().Set("X-RateLimit-Remaining", "7")
+		}
+		_, _ = io.WriteString(rw, `{"success":true,"data":{"balance":"1.00","currency":"USD"}}`)
+	}))
+	t.Cleanup(stub.Close)
+	path := filepath.Join(t.TempDir(), "accounts.yaml")
+	if err := os.WriteFile(path, []byte("esimfly: {one: {access_code: first, secret_key: x}, two: {access_code: second, secret_key: x}}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var cfg Config
+	if err := service.LoadConfig([]string{"ACCOUNTS_FILE=" + path, "ESIMFLY_BASE_URL=" + stub.URL}, &cfg); err != nil {
+		t.Fatal(err)
+	}
+	var worker *Worker
+	metrics := NewMetrics(prometheus.NewRegistry())
+	accounts, err := NewAccounts(&cfg, metrics, func(supplier, account string, remaining int, reset time.Time) {
+		worker.LimitSeen(supplier, account, remaining, reset)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if worker, err = New(cfg, Deps{Bus: w.bus, Ledger: w.ledger, Accounts: accounts, Metrics: metrics, Work: t.Context()}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int{"one": 0, "two": 7} {
+		a, _ := worker.account(order.ESIMFly, name)
+		if _, err := a.Client.Balance(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := a.budget.told; got.left != want || got.at.IsZero() != (name == "one") {
+			t.Errorf("account %s was told %+v, want %d calls left", name, got, want)
+		}
 	}
 }
 
