@@ -39,7 +39,7 @@ type conflictsNotes struct {
 
 // claim is what one dead letter says of an order; the other side of a finding.
 type claim struct {
-	DeadLetter      uint64          `json:"dead_letter"` // its sequence in DEAD, as in `simctl dead show`
+	DeadLetter      uint64          `json:"dead_letter"` // its sequence in DEAD, as in `simctl dlq show`
 	Source          order.Evidence  `json:"source"`
 	Certainty       order.Certainty `json:"certainty"`
 	State           string          `json:"state,omitempty"`
