@@ -82,6 +82,9 @@ func (p *purger) once(ctx context.Context, look bool) (bus.Floor, error) {
 			// The floor moves with acknowledgements: what was given up may lie before it.
 			upTo = f.Delivered.Stream
 		}
+		if f.Doubt == "" {
+			upTo = min(upTo, p.since) // what was delivered later was seen to be
+		}
 		clean, err := p.look(ctx, f.Filters, upTo)
 		if err != nil {
 			return f, err

@@ -360,6 +360,38 @@ func TestGivenUpBeforeTheStart(t *testing.T) {
 }
 
 // A message that breaks its handler is set aside by the looks as well.
+// What was delivered since a process saw the durable goes by the floor: a busy start
+// does not have the engine do its first second's work twice.
+func TestALookEndsWhereTheFloorIsTrusted(t *testing.T) {
+	w := newWorld(t)
+	w.publish(esimOrder("in-work"))
+	inWork := w.fetch(order.EIOTCLUB, 1)[0]
+	p := w.worker.newPurger(order.EIOTCLUB)
+	looked := map[string]int{}
+	handle := p.handle
+	p.handle = func(ctx context.Context, m message) bus.Verdict {
+		looked[m.Subject()]++
+		return handle(ctx, m)
+	}
+	if _, err := p.once(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	const later = 5
+	for i := range later {
+		w.publish(esimOrder(fmt.Sprint("later-", i)))
+	}
+	for _, m := range append(w.fetch(order.EIOTCLUB, later), inWork) {
+		w.bring(m)
+		w.ack(m)
+	}
+	if _, err := p.once(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	if got := looked[bus.SubjectRequest(order.EIOTCLUB, order.ProductESIM)]; got != 1 || len(looked) != 1 || w.lying(bus.StreamOrders) != 0 {
+		t.Errorf("%d handled again (%v), wants the 1 that was in work at the start; %d lie there", got, looked, w.lying(bus.StreamOrders))
+	}
+}
+
 func TestALookStandsAPanic(t *testing.T) {
 	w := newWorld(t)
 	w.worker.decide.gates = func(*Worker, context.Context, *account, *order.Record) (*shut, error) { panic("planted") }
