@@ -1,6 +1,7 @@
 package orderer
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -100,6 +101,38 @@ func TestWhatIsNoOrder(t *testing.T) {
 	}
 	if n := calls.Load(); n != 0 {
 		t.Errorf("%d calls at the suppliers", n)
+	}
+}
+
+// delivery is a message at its n-th delivery.
+type delivery struct {
+	jetstream.Msg
+	n uint64
+}
+
+func (d delivery) Metadata() (*jetstream.MsgMetadata, error) {
+	return &jetstream.MsgMetadata{NumDelivered: d.n}, nil
+}
+
+// A message that breaks its handler does not take the process along, and is set aside
+// once it has done so again and again.
+func TestWhatBreaksItsHandlerIsSetAside(t *testing.T) {
+	w := newWorld(t)
+	handle := w.worker.guarded(order.EIOTCLUB, func(context.Context, message) bus.Verdict { panic("a bug") })
+	count := w.worker.m.dead.WithLabelValues(order.EIOTCLUB, "max_deliveries")
+	for n := uint64(1); n < maxPanics; n++ {
+		if delay, again := handle(t.Context(), delivery{n: n}).Delay(); !again || delay < time.Second {
+			t.Errorf("delivery %d comes again: %t, in %s", n, again, delay)
+		}
+	}
+	if reason, dead := handle(t.Context(), delivery{n: maxPanics}).IsDead(); !dead || reason != "max_deliveries" {
+		t.Errorf("dead: %t, for %s", dead, reason)
+	}
+	if n := testutil.ToFloat64(count); n != 1 {
+		t.Errorf("%.0f dead letters are counted", n)
+	}
+	if n := testutil.ToFloat64(w.worker.m.failures.WithLabelValues("panic")); n != maxPanics {
+		t.Errorf("%.0f panics are counted", n)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 // meanings say what each state is to a reader; the page fails without one.
 var meanings = map[order.State]string{
 	order.Intent:    "The call to the supplier is about to be made, or was being made when its worker died. Durable before the call.",
-	order.Waiting:   "Certainly not placed; tried again later: no money, no stock, a rate limit, a breaker, a switch.",
+	order.Waiting:   "Certainly not placed; tried again later: no money, no stock, a rate or daily limit, a breaker, a switch, a stopped account, its card.",
 	order.Unknown:   "It may have been placed. Looked up until something proves it; never reported as a failure, never sent blindly.",
 	order.Placed:    "The supplier accepted it and we know its id there.",
 	order.Held:      "A person decides, or proof that it was placed.",
