@@ -16,41 +16,62 @@ import (
 	"github.com/simline/simline/internal/wire"
 )
 
-// watchAdvisories sets messages aside that the server gave up delivering. Our
-// consumers have no such limit; this is for the day when someone gives them one.
-func (w *Worker) watchAdvisories() (stop func(), err error) {
-	var subs []*nats.Subscription
-	stop = func() {
-		for _, s := range subs {
-			_ = s.Unsubscribe() // fails only if the connection is gone
-		}
-	}
-	for _, stream := range []string{bus.StreamOrders, bus.StreamEvidence} {
-		sub, err := w.bus.NC.QueueSubscribe(bus.SubjectMaxDeliveries(stream), "orderer", func(m *nats.Msg) {
-			go func() {
-				if err := w.setAside(m.Data); err != nil {
-					w.failed("advisory", err)
-				}
-			}()
-		})
+// watchAdvisories hears what the server gave up delivering. Our consumers have no
+// limit of deliveries; this is for the day when someone gives them one. A request is
+// not set aside for it: its worker may be at it still, or have died with its call
+// made. Each purger is told that the floor may pass it, and has the engine handle it
+// where it lies. Evidence is set aside.
+func (w *Worker) watchAdvisories(purgers []*purger) (stop func(), err error) {
+	requests, err := w.bus.NC.Subscribe(bus.SubjectMaxDeliveries(bus.StreamOrders), func(m *nats.Msg) {
+		a, err := gaveUp(m.Data)
 		if err != nil {
-			stop()
-			return nil, fmt.Errorf("advisories of %s: %w", stream, err)
+			w.failed("advisory", err)
 		}
-		subs = append(subs, sub)
+		for _, p := range purgers {
+			if err != nil || bus.ConsumerOrderer(p.supplier) == a.Consumer {
+				p.passed.Store(true)
+			}
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("advisories of %s: %w", bus.StreamOrders, err)
 	}
-	return stop, nil
+	evidence, err := w.bus.NC.QueueSubscribe(bus.SubjectMaxDeliveries(bus.StreamEvidence), "orderer", func(m *nats.Msg) {
+		go func() {
+			if err := w.setAside(m.Data); err != nil {
+				w.failed("advisory", err)
+			}
+		}()
+	})
+	if err != nil {
+		_ = requests.Unsubscribe() // the connection is gone
+		return nil, fmt.Errorf("advisories of %s: %w", bus.StreamEvidence, err)
+	}
+	return func() {
+		_, _ = requests.Unsubscribe(), evidence.Unsubscribe() // they fail only if the connection is gone
+	}, nil
+}
+
+// advisory is what the server says when it gives a message up.
+type advisory struct {
+	Stream     string `json:"stream"`
+	Consumer   string `json:"consumer"`
+	Seq        uint64 `json:"stream_seq"`
+	Deliveries int    `json:"deliveries"`
+}
+
+func gaveUp(data []byte) (a advisory, err error) {
+	if err := json.Unmarshal(data, &a); err != nil {
+		return a, fmt.Errorf("max deliveries: %w", err)
+	}
+	return a, nil
 }
 
 // setAside takes in an advisory: the message that it speaks of goes to DEAD.
-func (w *Worker) setAside(advisory []byte) error {
-	var a struct {
-		Stream     string `json:"stream"`
-		Seq        uint64 `json:"stream_seq"`
-		Deliveries int    `json:"deliveries"`
-	}
-	if err := json.Unmarshal(advisory, &a); err != nil {
-		return fmt.Errorf("max deliveries: %w", err)
+func (w *Worker) setAside(data []byte) error {
+	a, err := gaveUp(data)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(w.work, 30*time.Second)
 	defer cancel()

@@ -136,21 +136,21 @@ func TestWhatBreaksItsHandlerIsSetAside(t *testing.T) {
 	}
 }
 
-// A message that the server gave up delivering is set aside too.
+// A piece of evidence that the server gave up delivering is set aside too.
 func TestMaxDeliveriesAdvisory(t *testing.T) {
 	w := newWorld(t)
-	w.send(bus.SubjectRequest(order.EIOTCLUB, order.ProductPackage), []byte(goodOrder+"}"))
-	if err := w.worker.setAside(fmt.Appendf(nil, `{"stream":%q,"consumer":"orderer-eiotclub","stream_seq":1,"deliveries":7}`, bus.StreamOrders)); err != nil {
+	w.send(bus.SubjectEvidence(order.EIOTCLUB, "o-1"), []byte(`"given up"`))
+	if err := w.worker.setAside(fmt.Appendf(nil, `{"stream":%q,"consumer":"orderer-evidence-eiotclub","stream_seq":1,"deliveries":7}`, bus.StreamEvidence)); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.dead(bus.StreamOrders); got.reason != "max_deliveries" || !strings.Contains(got.text, "7") {
+	if got := w.dead(bus.StreamEvidence); got.reason != "max_deliveries" || !strings.Contains(got.text, "7") {
 		t.Errorf("dead letter %+v", got)
 	}
-	if n := w.lying(bus.StreamOrders); n != 0 {
-		t.Errorf("%d messages lie on ORDERS still", n)
+	if n := w.lying(bus.StreamEvidence); n != 0 {
+		t.Errorf("%d messages lie on EVIDENCE still", n)
 	}
 	// The second replica hears the advisory as well, and finds nothing left to do.
-	if err := w.worker.setAside(fmt.Appendf(nil, `{"stream":%q,"stream_seq":1,"deliveries":7}`, bus.StreamOrders)); err != nil {
+	if err := w.worker.setAside(fmt.Appendf(nil, `{"stream":%q,"stream_seq":1,"deliveries":7}`, bus.StreamEvidence)); err != nil {
 		t.Error(err)
 	}
 }

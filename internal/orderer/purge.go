@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -32,20 +33,24 @@ const strandedAgain = 5 * time.Second
 // A floor tells what is done as long as nobody gave the durable a limit of
 // deliveries, or the like: then the server passes over what it gave up, too. So a
 // process goes by a floor only for what was delivered while it saw the durable as
-// provisioned. What lies before that it has the engine handle again. The ledger is
-// the dedup: what was done already is done, without a call.
+// provisioned, and in which the server told of nothing that it gave up: a limit may
+// come and go between two of its looks at the durable. What lies before that it has
+// the engine handle again. The ledger is the dedup: what was done already is done,
+// without a call.
 type purger struct {
-	w        *Worker
-	supplier string
-	handle   handler
-	floor    uint64            // behind which this process has purged
-	known    bool              // the durable was seen
-	doubt    string            // what was changed on it, if anything
-	since    uint64            // what it had delivered when it was first seen to be as provisioned
-	watched  bool              // all of that is done
-	took     time.Duration     // the last purge
-	nextLook time.Time         // not before
-	left     map[uint64]uint64 // how often a look had to leave a message, by sequence
+	w          *Worker
+	supplier   string
+	handle     handler
+	floor      uint64            // behind which this process has purged
+	known      bool              // the durable was seen
+	doubt      string            // what was changed on it, if anything
+	since      uint64            // what it had delivered when it was first seen to be as provisioned
+	watched    bool              // all of that is done
+	took       time.Duration     // the last purge
+	nextLook   time.Time         // not before
+	left       map[uint64]uint64 // how often a look had to leave a message, by sequence
+	passed     atomic.Bool       // the server gave something up, and the floor may pass it
+	reconnects uint64            // of the connection: nobody heard what the server told between
 }
 
 func (w *Worker) newPurger(supplier string) *purger {
@@ -70,9 +75,14 @@ func (p *purger) loop(ctx context.Context, every time.Duration) error {
 
 // once purges what is done. look says whether there is time to handle something.
 func (p *purger) once(ctx context.Context, look bool) (bus.Floor, error) {
+	reconnects := p.w.bus.NC.Stats().Reconnects
 	f, err := p.w.bus.Floor(ctx, bus.StreamOrders, bus.ConsumerOrderer(p.supplier))
 	if err != nil {
 		return f, err
+	}
+	if p.passed.Swap(false) || reconnects != p.reconnects {
+		p.reconnects = reconnects
+		p.unsure(f)
 	}
 	p.notice(f)
 	floor := p.w.decide.floor(f.ConsumerInfo)
@@ -97,7 +107,7 @@ func (p *purger) once(ctx context.Context, look bool) (bus.Floor, error) {
 			p.nextLook = p.w.now().Add(strandedAgain)
 		}
 	}
-	if !p.watched || floor == p.floor {
+	if !p.watched || floor == p.floor || p.passed.Load() {
 		return f, nil
 	}
 	begin := time.Now()
@@ -110,6 +120,11 @@ func (p *purger) once(ctx context.Context, look bool) (bus.Floor, error) {
 	}
 	p.floor = floor
 	return f, nil
+}
+
+// unsure has everything that was delivered so far handled again before the next purge.
+func (p *purger) unsure(f bus.Floor) {
+	p.watched, p.since, p.nextLook = false, f.Delivered.Stream, time.Time{}
 }
 
 // notice tells, once, that somebody changed the durable, or changed it back.
@@ -125,7 +140,7 @@ func (p *purger) notice(f bus.Floor) {
 		log.Error("requests that are done are kept: somebody changed the durable; run `simctl provision`", "changed", f.Doubt)
 		return
 	}
-	p.since, p.nextLook = f.Delivered.Stream, time.Time{}
+	p.unsure(f)
 	p.w.m.kept.WithLabelValues(p.supplier).Set(0)
 	if !first {
 		log.Info("the durable is as provisioned again: requests that are done are purged")

@@ -359,6 +359,66 @@ func TestGivenUpBeforeTheStart(t *testing.T) {
 	}
 }
 
+// A limit that comes and goes between two looks at the durable, so that nobody sees it:
+// the server's advisory tells of it; and who had no connection meanwhile, and heard
+// none, does not go by the floor either.
+func TestGivenUpUnderALimitThatNobodySaw(t *testing.T) {
+	for name, hears := range map[string]bool{"told": true, "away": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			p := w.worker.newPurger(order.EIOTCLUB)
+			other := w.worker.newPurger(order.ESIMFly)
+			once := func() {
+				t.Helper()
+				if _, err := p.once(t.Context(), true); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if hears {
+				stop, err := w.worker.watchAdvisories([]*purger{other, p})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer stop()
+			}
+			once()
+			w.publish(esimOrder("given-up"))
+			w.publish(esimOrder("done"))
+			msgs := w.fetch(order.EIOTCLUB, 2)
+			w.edit(order.EIOTCLUB, func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 1 })
+			if err := msgs[0].Nak(); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "the server's giving up", func() bool {
+				w.idle(order.EIOTCLUB)
+				return w.durable(order.EIOTCLUB).CachedInfo().NumAckPending == 1
+			})
+			w.edit(order.EIOTCLUB, func(c *jetstream.ConsumerConfig) { c.MaxDeliver = -1 })
+			w.bring(msgs[1])
+			w.ack(msgs[1])
+			if hears {
+				until(t, "the advisory", p.passed.Load)
+			} else {
+				before := w.bus.NC.Stats().Reconnects
+				if err := w.bus.NC.ForceReconnect(); err != nil {
+					t.Fatal(err)
+				}
+				until(t, "another connection", func() bool { return w.bus.NC.Stats().Reconnects > before && w.bus.Ready() == nil })
+			}
+			once()
+			if n, all := w.bought(esimOrder("given-up")), w.eiotclub.Orders(); n != 1 || all != 2 || w.lying(bus.StreamOrders) != 0 {
+				t.Errorf("what was given up is bought %d times, all %d of 2; %d lie there", n, all, w.lying(bus.StreamOrders))
+			}
+			if !p.watched || other.passed.Load() {
+				t.Errorf("purging goes on: %v; the other supplier is looked through: %v", p.watched, other.passed.Load())
+			}
+			if n := w.lying(bus.StreamDead); n != 0 {
+				t.Errorf("%d dead letters", n)
+			}
+		})
+	}
+}
+
 // A message that breaks its handler is set aside by the looks as well.
 // What was delivered since a process saw the durable goes by the floor: a busy start
 // does not have the engine do its first second's work twice.

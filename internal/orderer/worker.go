@@ -151,7 +151,11 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	}
 	defer status()
-	advisories, err := w.watchAdvisories()
+	var purgers []*purger
+	for _, s := range order.Suppliers {
+		purgers = append(purgers, w.newPurger(s))
+	}
+	advisories, err := w.watchAdvisories(purgers)
 	if err != nil {
 		return err
 	}
@@ -163,7 +167,6 @@ func (w *Worker) Run(ctx context.Context) error {
 				func(ctx context.Context, msg jetstream.Msg) bus.Verdict { return handle(ctx, msg) })
 		})
 	}
-	var purgers []*purger
 	g.Go(func() error { return w.rescueLoop(ctx, strandedEvery) })
 	for _, a := range w.accounts {
 		g.Go(func() error { return w.balanceLoop(ctx, a) })
@@ -173,8 +176,8 @@ func (w *Worker) Run(ctx context.Context) error {
 		consume(bus.StreamEvidence, bus.ConsumerEvidence(s), 16, w.guarded(s, w.handleEvidence))
 		consume(bus.StreamWebhooks, bus.ConsumerOrdererWebhooks(s), 16, w.guarded(s, w.handleNotification))
 		g.Go(func() error { return w.sweepLoop(ctx, s) })
-		p := w.newPurger(s)
-		purgers = append(purgers, p)
+	}
+	for _, p := range purgers {
 		g.Go(func() error { return p.loop(ctx, purgeEvery) })
 	}
 	err = g.Wait()
