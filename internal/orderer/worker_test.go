@@ -114,8 +114,8 @@ func TestTheSameRequestAgainAndAnotherBody(t *testing.T) {
 	if err != nil || cur.Writer != first.Writer {
 		t.Errorf("the first order was touched: %+v, %v", cur, err)
 	}
-	if n := w.bought(r); n != 1 {
-		t.Errorf("bought %d times", n)
+	if o, _ := w.eiotclub.Order("twice"); w.bought(r) != 1 || o.Calls != 1 {
+		t.Errorf("bought %d times in %d calls", w.bought(r), o.Calls)
 	}
 }
 
