@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/order"
 	eiotclubsim "github.com/simline/simline/internal/sim/eiotclub"
@@ -254,6 +256,19 @@ func TestCancel(t *testing.T) {
 			t.Errorf("a late cancel moved the order to %s: %v", cur.State, err)
 		}
 	})
+	t.Run("before its request is there, or of none", func(t *testing.T) {
+		msg := func(delivery uint64) labMsg {
+			return labMsg{bus.SubjectCancel(order.EIOTCLUB), []byte(`{"order_id":"nobody","account":"default","reason":"x"}`), delivery}
+		}
+		for n := uint64(1); n < cancelTries; n++ {
+			if _, again := w.worker.handle(t.Context(), msg(n)).Delay(); !again {
+				t.Errorf("delivery %d does not come again", n)
+			}
+		}
+		if reason, dead := w.worker.handle(t.Context(), msg(cancelTries)).IsDead(); !dead || reason != "max_deliveries" {
+			t.Errorf("dead: %t, for %q", dead, reason)
+		}
+	})
 	t.Run("of another account", func(t *testing.T) {
 		cancel("c2", "other")
 		if got := w.dead(bus.StreamOrders); got.reason != "mismatch" {
@@ -261,4 +276,10 @@ func TestCancel(t *testing.T) {
 		}
 	})
 	w.settled()
+	if n := w.bought(packageOrder("c1")); n != 0 {
+		t.Errorf("the cancelled order was bought %d times in the end", n)
+	}
+	if n := testutil.ToFloat64(w.worker.m.lateCancels.WithLabelValues(order.EIOTCLUB)); n != 1 {
+		t.Errorf("%.0f late cancels are counted, want 1", n)
+	}
 }
