@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/simline/simline/internal/bus"
 )
@@ -87,6 +89,18 @@ func TestSpoolTakesOverAndDrainsInOrder(t *testing.T) {
 			if n := r.w.spool.count.Load(); n != 20 {
 				t.Errorf("%d in the spool, want 20", n)
 			}
+			gauges := func(want ...float64) { // what the alarms go by
+				t.Helper()
+				m := r.w.m
+				got := []float64{testutil.ToFloat64(m.brokerAway), testutil.ToFloat64(m.spoolMessages), testutil.ToFloat64(m.spoolBytes)}
+				if got[2] > 0 {
+					got[2] = 1
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("broker away, messages and bytes in the spool are told as %v, want %v", got, want)
+				}
+			}
+			gauges(1, 20, 1)
 			c.heal(r)
 			r.until("drained", func() bool { return r.w.spool.count.Load() == 0 && !r.w.away.Load() })
 			r.mustTake("after")
@@ -96,6 +110,11 @@ func TestSpoolTakesOverAndDrainsInOrder(t *testing.T) {
 				t.Errorf("stored: %s\n%s", got, r.logs)
 			}
 			r.until("files removed", func() bool { f, _ := filepath.Glob(filepath.Join(dir, "*"+spoolExt)); return len(f) == 0 })
+			r.until("the spool is told to be empty", func() bool { return testutil.ToFloat64(r.w.m.spoolBytes) == 0 })
+			gauges(0, 0, 0)
+			if n := testutil.ToFloat64(r.w.m.drained); n != 20 {
+				t.Errorf("%.0f drained are counted", n)
+			}
 		})
 	}
 }
@@ -210,6 +229,12 @@ func TestBrokerAndSpoolGoneIs503(t *testing.T) {
 		if resp.StatusCode != 200 {
 			t.Fatalf("%d %s", resp.StatusCode, answer)
 		}
+	}
+	if bytes, limit := testutil.ToFloat64(r.w.m.spoolBytes), testutil.ToFloat64(r.w.m.spoolLimit); limit != MaxBody || bytes < limit/2 || bytes > limit {
+		t.Errorf("a full spool is told as %.0f of %.0f bytes", bytes, limit)
+	}
+	if n := testutil.ToFloat64(r.w.m.spoolFailures); n < 1 {
+		t.Errorf("%.0f failures of the spool are counted", n)
 	}
 	if !full {
 		t.Fatalf("a spool of %d bytes never filled; %s", MaxBody, dir)

@@ -211,6 +211,9 @@ func TestSuccessIsStoredByteForByte(t *testing.T) {
 	if len(msgs) != 1 {
 		t.Fatalf("%d messages, want 1", len(msgs))
 	}
+	if first, again := testutil.ToFloat64(r.w.m.stored), testutil.ToFloat64(r.w.m.duplicate); first != 1 || again != 1 {
+		t.Errorf("%.0f stored and %.0f duplicates are counted", first, again)
+	}
 	m := msgs[0]
 	if m.Subject != "webhooks.v1.eiotclub.default.FlowAlert" {
 		t.Errorf("subject %s", m.Subject)
