@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/service"
 )
@@ -203,6 +204,29 @@ func TestTooManyIsHeardByAllReplicas(t *testing.T) {
 				t.Errorf("a pause of a second cut the minute down to %s", d)
 			}
 		})
+	}
+}
+
+// An order in doubt that finds no call left does not wait for the end of the window:
+// the supplier may say before that it counted fewer.
+func TestWhoFindsNoCallLeftComesAgain(t *testing.T) {
+	w := newWorld(t)
+	a, _ := w.worker.account(order.ESIMFly, "default")
+	a.budget.limit = 1
+	sent := time.Now().Add(-time.Hour)
+	cur := ledger.Entry{Record: order.Record{State: order.Unknown, Certainty: order.CertainUnknown, Supplier: order.ESIMFly, Product: order.ProductESIM,
+		Account: "default", Request: flyOrder("doubt"), FirstSentAt: &sent, LastSentAt: &sent}}
+	if s, err := w.worker.budgetGate(t.Context(), a); err != nil || s != nil {
+		t.Fatalf("the only call: %+v, %v", s, err)
+	}
+	s, err := w.worker.look(t.Context(), a, cur)
+	if soon := time.Now().Add(w.worker.cfg.WaitMax); err != nil || s.due.IsZero() || s.due.After(soon) {
+		t.Errorf("comes again at %s, want it by %s; %v", s.due, soon, err)
+	}
+	a.budget.remaining(900, time.Time{})
+	a.budget.limit = 1000
+	if s, err := w.worker.budgetGate(t.Context(), a); err != nil || s != nil {
+		t.Errorf("900 are left: %+v, %v", s, err)
 	}
 }
 

@@ -54,16 +54,21 @@ func (w *Worker) gates(ctx context.Context, a *account, cur *order.Record) (*shu
 	return w.spendGate(ctx, a, cur, price) // last: it takes something that an intent must follow
 }
 
-// budgetGate takes one call out of the account's budget.
+// budgetGate takes one call out of the account's budget. Where none is left the order
+// comes again before the window ends: the supplier's headers may say meanwhile that
+// some are, and an order in doubt should not lie an hour for a count that was corrected.
 func (w *Worker) budgetGate(ctx context.Context, a *account) (*shut, error) {
 	until, err := a.budget.take(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if !until.IsZero() {
-		return waits(forBudget, until), nil
+	if until.IsZero() {
+		return nil, nil
 	}
-	return nil, nil
+	if soon := w.now().Add(w.cfg.WaitMax); until.After(soon) {
+		until = soon
+	}
+	return waits(forBudget, until), nil
 }
 
 // priceGate holds the order to its max_total, and the account to the money that
