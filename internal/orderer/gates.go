@@ -32,17 +32,8 @@ func waits(why string, until time.Time) *shut { return &shut{why: why, until: un
 // gates are asked before money moves; the first that is shut decides. They cost
 // nothing, or little, before they cost a call. A nil shut and nil error: go.
 func (w *Worker) gates(ctx context.Context, a *account, cur *order.Record) (*shut, error) {
-	now := w.now()
-	switch {
-	case cur.CancelRequested:
-		return &shut{state: order.Cancelled, why: "cancel"}, nil
-	case cur.Request.ExpiresAt != nil && !now.Before(*cur.Request.ExpiresAt):
-		return &shut{state: order.Expired, why: "expires_at"}, nil
-	case w.switches.noSpend(a.Supplier):
-		return waits(forSwitch, now.Add(w.cfg.Sweep)), nil
-	}
-	if until, closed := a.stop(); closed {
-		return &shut{why: string(supplier.Setup), until: until, err: cur.Error}, nil
+	if s := w.freeGates(a, cur); s != nil {
+		return s, nil
 	}
 	price, s, err := w.priceGate(ctx, a, cur)
 	if s != nil || err != nil {
@@ -51,7 +42,29 @@ func (w *Worker) gates(ctx context.Context, a *account, cur *order.Record) (*shu
 	if s, err := w.budgetGate(ctx, a); s != nil || err != nil {
 		return s, err
 	}
+	// What was asked of others may have taken as long as a call does: meanwhile the
+	// order may have expired, or somebody stopped spending.
+	if s := w.freeGates(a, cur); s != nil {
+		return s, nil
+	}
 	return w.spendGate(ctx, a, cur, price) // last: it takes something that an intent must follow
+}
+
+// freeGates ask nobody.
+func (w *Worker) freeGates(a *account, cur *order.Record) *shut {
+	now := w.now()
+	switch {
+	case cur.CancelRequested:
+		return &shut{state: order.Cancelled, why: "cancel"}
+	case cur.Request.ExpiresAt != nil && !now.Before(*cur.Request.ExpiresAt):
+		return &shut{state: order.Expired, why: "expires_at"}
+	case w.switches.noSpend(a.Supplier):
+		return waits(forSwitch, now.Add(w.cfg.Sweep))
+	}
+	if until, closed := a.stop(); closed {
+		return &shut{why: string(supplier.Setup), until: until, err: cur.Error}
+	}
+	return nil
 }
 
 // budgetGate takes one call out of the account's budget. Where none is left the order

@@ -3,6 +3,9 @@ package orderer
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -120,6 +123,47 @@ func TestSwitchesStopSpendingAndLetItGoOn(t *testing.T) {
 		wait("late", order.Waiting)
 		wait("late", order.Expired)
 	})
+	w.settled()
+}
+
+// The price may take as long to come as a call may last: what happens meanwhile counts.
+func TestGatesThatShutWhileThePriceIsAsked(t *testing.T) {
+	w := newWorld(t)
+	wait := w.events()
+	var meanwhile atomic.Value // func(), what happens until the price is told
+	w.front(func(_ string, _ http.ResponseWriter, r *http.Request) bool {
+		if do, ok := meanwhile.Load().(func()); ok && strings.HasSuffix(r.URL.Path, "/listOrderPackageByIccid") {
+			do()
+		}
+		return false
+	})
+	w.run()
+	ask := func(id string, expires time.Time) order.Request {
+		r := packageOrder(id)
+		limit := mustMoney("100.00", "USD")
+		r.MaxTotal = &limit
+		if !expires.IsZero() {
+			r.ExpiresAt = &expires
+		}
+		w.publish(r)
+		return r
+	}
+	at := time.Now().Add(quickTiming.Timeout * 2 / 3)
+	meanwhile.Store(func() { <-time.After(time.Until(at)) })
+	r := ask("late", at)
+	wait("late", order.Expired)
+	if n := w.bought(r); n != 0 {
+		t.Errorf("bought %d times, the price came when it had expired", n)
+	}
+	meanwhile.Store(func() { w.setSwitch("eiotclub.spend_stop", `{"on":true}`) })
+	r = ask("stopped", time.Time{})
+	wait("stopped", order.Waiting)
+	if n := w.bought(r); n != 0 {
+		t.Errorf("bought %d times, spending was stopped before the price came", n)
+	}
+	meanwhile.Store(func() {})
+	w.setSwitch("eiotclub.spend_stop", `{"on":false}`)
+	wait("stopped", order.Fulfilled)
 	w.settled()
 }
 
