@@ -183,9 +183,15 @@ func TestOrdersThatWaitForACardKeepNobodyOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	free, hangs := make(chan struct{}), make(chan struct{}, 20)
+	var priced atomic.Int64
 	shop := &slowShop{now: map[string]int{}}
 	e := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
+		if strings.HasSuffix(r.URL.Path, "/listOrderPackageByIccid") {
+			priced.Add(1)
+			fmt.Fprintf(rw, `{"code":"200","data":[{"packageCode":%q,"price":"0.50"}]}`, eiotclubsim.PackageCode)
+			return
+		}
 		if strings.Contains(string(body), "8988308650100599901") {
 			hangs <- struct{}{}
 			<-free
@@ -204,11 +210,20 @@ func TestOrdersThatWaitForACardKeepNobodyOut(t *testing.T) {
 	for i := range n {
 		r := packageOrder(fmt.Sprint("one", i))
 		r.ICCID = "8988308650100599901"
+		limit := mustMoney("5.00", "USD")
+		r.MaxTotal = &limit
 		w.publish(r)
 	}
 	<-hangs
+	short, soon := packageOrder("short"), time.Now().Add(time.Second)
+	short.ICCID, short.ExpiresAt = "8988308650100599901", &soon
+	w.publish(short)
 	w.publish(packageOrder("other"))
 	wait("other", order.Placed)
+	wait("short", order.Expired) // its time is over, whatever its card waits for
+	if n := priced.Load(); n != 1 {
+		t.Errorf("asked for %d prices while one order for the card is in flight", n)
+	}
 	letGo()
 	for i := range n {
 		wait(fmt.Sprint("one", i), order.Placed)

@@ -35,6 +35,9 @@ func (w *Worker) gates(ctx context.Context, a *account, cur *order.Record) (*shu
 	if s := w.freeGates(a, cur); s != nil {
 		return s, nil
 	}
+	if until, closed := a.stop(); closed { // once: who finds it open is the one that tries
+		return &shut{why: string(supplier.Setup), until: until, err: cur.Error}, nil
+	}
 	price, s, err := w.priceGate(ctx, a, cur)
 	if s != nil || err != nil {
 		return s, err
@@ -50,7 +53,7 @@ func (w *Worker) gates(ctx context.Context, a *account, cur *order.Record) (*shu
 	return w.spendGate(ctx, a, cur, price) // last: it takes something that an intent must follow
 }
 
-// freeGates ask nobody.
+// freeGates ask nobody and take nothing.
 func (w *Worker) freeGates(a *account, cur *order.Record) *shut {
 	now := w.now()
 	switch {
@@ -60,9 +63,6 @@ func (w *Worker) freeGates(a *account, cur *order.Record) *shut {
 		return &shut{state: order.Expired, why: "expires_at"}
 	case w.switches.noSpend(a.Supplier):
 		return waits(forSwitch, now.Add(w.cfg.Sweep))
-	}
-	if until, closed := a.stop(); closed {
-		return &shut{why: string(supplier.Setup), until: until, err: cur.Error}
 	}
 	return nil
 }

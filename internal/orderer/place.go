@@ -35,6 +35,16 @@ func (w *Worker) place(ctx context.Context, a *account, cur ledger.Entry, permit
 	if !permit.Valid() {
 		return stand{Entry: cur}, errNoPermit
 	}
+	// The card comes first: who has to wait for it asks for no price meanwhile, and
+	// counts nothing.
+	object := cur.Request.Object()
+	if !w.cards.hold(object) {
+		if s := w.freeGates(a, &cur.Record); s != nil {
+			return w.shutOut(ctx, a, cur, permit, s)
+		}
+		return stand{Entry: cur}, errCardBusy
+	}
+	defer w.cards.let(object)
 	counted := cur.SpendReserved
 	s, err := w.decide.gates(w, ctx, a, &cur.Record)
 	if err != nil {
@@ -43,8 +53,8 @@ func (w *Worker) place(ctx context.Context, a *account, cur ledger.Entry, permit
 	if s != nil {
 		return w.shutOut(ctx, a, cur, permit, s)
 	}
-	next, err := w.send(ctx, a, cur, permit)
-	if (errors.Is(err, ledger.ErrMoved) || errors.Is(err, errCardBusy) || errors.Is(err, errBreaker)) && counted == nil {
+	next, err := w.send(ctx, a, cur, permit, object)
+	if (errors.Is(err, ledger.ErrMoved) || errors.Is(err, errBreaker)) && counted == nil {
 		w.unspend(ctx, a, cur.Record) // counted just now, and nothing was sent
 		cur.SpendReserved, cur.SpendDay = nil, ""
 	}
@@ -63,20 +73,14 @@ func (w *Worker) shutOut(ctx context.Context, a *account, cur ledger.Entry, perm
 	return w.record(ctx, a, cur, *r)
 }
 
-// send makes one purchase: the intent is durable before the call, and the outcome
-// follows it.
-func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit supplier.Permit) (stand, error) {
+// send makes one purchase, for an object that is held: the intent is durable before
+// the call, and the outcome follows it.
+func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit supplier.Permit, object string) (stand, error) {
 	done, err := a.breaker.Allow()
 	if err != nil {
 		return stand{Entry: cur}, errBreaker
 	}
 	start := w.now()
-	object := cur.Request.Object()
-	if !w.cards.hold(object) {
-		done(nil)
-		return stand{Entry: cur}, errCardBusy
-	}
-	defer w.cards.let(object)
 	intent, mine, err := w.intend(ctx, a, cur, permit, object)
 	// If we die here: the intent stands and nothing was sent. Whoever takes the
 	// order up cannot know that, and looks first.
