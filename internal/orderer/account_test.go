@@ -286,6 +286,9 @@ func TestStatusIsAnsweredSoManyAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stop()
+	if err := w.bus.NC.Flush(); err != nil { // the service listens before the first question
+		t.Fatal(err)
+	}
 	const flood = 5 * statusAtOnce
 	asking := w.server.Connect(w.server.URL())
 	for range flood {
