@@ -70,10 +70,11 @@ func newAccount(a Account, timing Timing, m *Metrics, b *budget, now func() time
 }
 
 // call makes a call under the breaker and learns from its answer. errBreaker
-// means that it was not made.
+// means that it was not made, and that the budget has it back.
 func (a *account) call(ctx context.Context, what func(context.Context) error) error {
 	done, err := a.breaker.Allow()
 	if err != nil {
+		a.budget.untake()
 		return errBreaker
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.timing.Timeout)

@@ -94,6 +94,16 @@ func (b *budget) take(ctx context.Context) (until time.Time, err error) {
 	return time.Time{}, nil
 }
 
+// untake gives a call back that was taken and not made: at a supplier that is dead every
+// order that comes by takes one, and would have used the hour up by its return.
+func (b *budget) untake() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.limit > 0 && b.now().Before(b.until) {
+		b.left++
+	}
+}
+
 // heed is the pause that another replica was asked for, where nothing is counted. It is
 // looked for once in a while.
 func (b *budget) heed(ctx context.Context, now time.Time) (until time.Time) {

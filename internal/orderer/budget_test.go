@@ -1,6 +1,7 @@
 package orderer
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,10 +13,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sony/gobreaker/v2"
 
 	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/service"
+	"github.com/simline/simline/internal/supplier"
 )
 
 // 1,000 calls an hour, over all replicas.
@@ -227,6 +230,36 @@ func TestWhoFindsNoCallLeftComesAgain(t *testing.T) {
 	a.budget.limit = 1000
 	if s, err := w.worker.budgetGate(t.Context(), a); err != nil || s != nil {
 		t.Errorf("900 are left: %+v, %v", s, err)
+	}
+}
+
+// At a supplier that is dead orders come by again and again and no call is made: none
+// is taken out of the hour's.
+func TestAnOpenBreakerCostsNoCalls(t *testing.T) {
+	w := newWorld(t)
+	a, _ := w.worker.account(order.ESIMFly, "default")
+	a.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{Timeout: time.Hour, ReadyToTrip: func(gobreaker.Counts) bool { return true }})
+	done, err := a.breaker.Allow()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done(io.ErrUnexpectedEOF) // which opens it
+	a.budget.limit, a.budget.left, a.budget.until = 1000, 100, time.Now().Add(time.Hour)
+	sent := time.Now().Add(-time.Hour)
+	for i := range 10 {
+		fresh := ledger.Entry{New: true, Record: order.Record{OrderID: fmt.Sprint("d-", i), Supplier: order.ESIMFly, Product: order.ProductESIM, Account: "default", Request: flyOrder(fmt.Sprint("d-", i))}}
+		proof, _ := fresh.NotPlaced()
+		if s, err := w.worker.place(t.Context(), a, fresh, supplier.PermitNew(proof)); err != nil || s.WaitingFor != forBreaker {
+			t.Fatalf("%+v, %v", s.Record, err)
+		}
+		doubted := ledger.Entry{Record: order.Record{State: order.Unknown, Certainty: order.CertainUnknown, Supplier: order.ESIMFly, Product: order.ProductESIM,
+			Account: "default", Request: flyOrder("doubt"), SupplierOrderID: "7", FirstSentAt: &sent, LastSentAt: &sent}}
+		if s, err := w.worker.look(t.Context(), a, doubted); err != nil || s.due.IsZero() {
+			t.Fatalf("%+v, %v", s, err)
+		}
+	}
+	if a.budget.left != 100 {
+		t.Errorf("%d calls are left of 100, and none was made", a.budget.left)
 	}
 }
 

@@ -78,6 +78,7 @@ func (w *Worker) shutOut(ctx context.Context, a *account, cur ledger.Entry, perm
 func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit supplier.Permit, object string) (stand, error) {
 	done, err := a.breaker.Allow()
 	if err != nil {
+		a.budget.untake()
 		return stand{Entry: cur}, errBreaker
 	}
 	start := w.now()
