@@ -26,6 +26,7 @@ type rig struct {
 	bus  *bus.Bus
 	db   *warehouse.DB
 	cfg  Config
+	reg  *prometheus.Registry // of the replica that was run last
 }
 
 func start(t *testing.T) *rig {
@@ -62,8 +63,9 @@ func (r *rig) run(cfg Config) (stop func()) { return r.runAs(cfg, "test") }
 
 func (r *rig) runAs(cfg Config, owner string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
+	r.reg = prometheus.NewRegistry()
 	log := slog.New(slog.NewTextHandler(testWriter{r.t}, nil))
-	w := New(cfg, Deps{Bus: r.bus, Warehouse: r.db, Log: log, Metrics: prometheus.NewRegistry(), Owner: owner, Work: context.Background()})
+	w := New(cfg, Deps{Bus: r.bus, Warehouse: r.db, Log: log, Metrics: r.reg, Owner: owner, Work: context.Background()})
 	done := make(chan struct{})
 	go func() { defer close(done); _ = w.Run(ctx) }()
 	return func() { cancel(); <-done }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,12 +28,12 @@ type line[R any] struct {
 	log *slog.Logger
 	m   *metrics
 
-	settled atomic.Uint64 // sequence up to which all is in ClickHouse
-	oldest  atomic.Int64  // when the oldest message that waits was published, Unix ns; 0 if none does
+	lagEvery time.Duration
+	settled  atomic.Uint64 // sequence up to which all is in ClickHouse; 0 while that is not known
 }
 
 func newLine[R any](stream string, table warehouse.EventTable[R], decode func(m record, epoch, now time.Time) (R, error), cfg Config, d Deps, m *metrics) *line[R] {
-	return &line[R]{stream: stream, table: table, into: warehouse.NewEventInserter(d.Warehouse, table), decode: decode, cfg: cfg, d: d, m: m, log: d.Log.With("stream", stream)}
+	return &line[R]{stream: stream, table: table, into: warehouse.NewEventInserter(d.Warehouse, table), decode: decode, cfg: cfg, d: d, m: m, lagEvery: lagEvery, log: d.Log.With("stream", stream)}
 }
 
 // batch is what goes into ClickHouse at once: rows in stream order, within one
@@ -55,7 +56,6 @@ type poison struct {
 
 // run archives while this replica holds the stream's lease, until ctx ends.
 func (l *line[R]) run(ctx context.Context) {
-	l.m.lag.WithLabelValues(l.stream)
 	l.m.active.WithLabelValues(l.stream).Set(0)
 	for ctx.Err() == nil {
 		err := l.withLease(ctx, l.sittings)
@@ -110,6 +110,9 @@ func (l *line[R]) withLease(ctx context.Context, do func(context.Context)) error
 
 // sittings repeats sitting until ctx ends, more slowly while it fails.
 func (l *line[R]) sittings(ctx context.Context) {
+	var watch sync.WaitGroup
+	watch.Go(func() { l.watchLag(ctx) })
+	defer watch.Wait()
 	wait := newBackoff()
 	for ctx.Err() == nil {
 		start := time.Now()
@@ -129,14 +132,17 @@ func (l *line[R]) sittings(ctx context.Context) {
 // read → gather batches → flush each. It ends with ctx, or with an error after
 // which the next sitting finds the place anew.
 func (l *line[R]) sitting(ctx context.Context) error {
+	l.settled.Store(0)
 	place, err := l.findPlace(ctx)
 	if err != nil {
+		if ctx.Err() == nil {
+			l.m.failures.WithLabelValues(l.stream).Inc()
+		}
 		return err
 	}
 	l.settled.Store(place.next - 1)
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	go l.watchLag(ctx)
 	// One batch is gathered while another is being inserted; that bounds memory
 	// while ClickHouse is slow or away.
 	batches := make(chan batch[R])
@@ -157,7 +163,6 @@ func (l *line[R]) flush(ctx context.Context, b batch[R]) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // what was not begun is read again
 	}
-	l.oldest.Store(b.oldest.UnixNano())
 	begin := time.Now()
 	count := b.rows.Len()
 	token := fmt.Sprintf("%s:%d:%d-%d", l.stream, b.epoch.UnixMilli(), b.first, b.last)
@@ -186,7 +191,6 @@ func (l *line[R]) flush(ctx context.Context, b batch[R]) error {
 		// Only the server's idea of our lag suffers; our place is in ClickHouse.
 		l.log.Warn("acknowledgement not delivered", "error", err)
 	}
-	l.oldest.Store(0)
 	return nil
 }
 

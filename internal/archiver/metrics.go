@@ -19,11 +19,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		archived:   counter("archived_total", "Messages archived in ClickHouse."),
 		batches:    counter("batches_total", "Batches inserted."),
-		failures:   counter("insert_failures_total", "Inserts that failed or whose outcome is unknown; each is repeated."),
+		failures:   counter("insert_failures_total", "Inserts that failed or whose outcome is unknown, and times that the place to go on from could not be found; each is repeated."),
 		skipped:    counter("skipped_total", "Messages that could not be read and were set aside in DEAD."),
 		lost:       counter("lost_total", "Messages that the stream dropped before they were archived."),
 		lag:        gauge("lag_messages", "Messages on the stream that are not in ClickHouse yet. Only on the replica that archives the stream."),
-		lagSeconds: gauge("lag_seconds", "Age of the oldest message that waits to be inserted; 0 if none does."),
+		lagSeconds: gauge("lag_seconds", "Age of the oldest message on the stream that is not in ClickHouse yet; 0 if there is none. Only on the replica that archives the stream."),
 		active:     gauge("active", "1 on the replica that archives the stream."),
 		insertSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "simline_archiver_insert_seconds",
 			Help: "Time of an insert.", Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, []string{"stream"}),

@@ -246,29 +246,4 @@ func (l *line[R]) room(rec record) (rows, size int) {
 	return rows, rows * each
 }
 
-// watchLag keeps the lag visible while messages do not move.
-func (l *line[R]) watchLag(ctx context.Context) {
-	lag, seconds := l.m.lag.WithLabelValues(l.stream), l.m.lagSeconds.WithLabelValues(l.stream)
-	tick := time.NewTicker(2 * time.Second)
-	defer tick.Stop()
-	for {
-		call, cancel := context.WithTimeout(ctx, 2*time.Second)
-		s, err := l.d.Bus.JS.Stream(call, l.stream)
-		cancel()
-		if err == nil {
-			lag.Set(float64(max(0, int64(s.CachedInfo().State.LastSeq)-int64(l.settled.Load()))))
-		}
-		age := 0.0
-		if at := l.oldest.Load(); at > 0 {
-			age = time.Since(time.Unix(0, at)).Seconds()
-		}
-		seconds.Set(age)
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
 func reasonOf(err error) string { return wire.ReasonOf(err) }

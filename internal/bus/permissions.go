@@ -105,6 +105,8 @@ func Permissions(user string) (Permission, bool) {
 			g.bind(s, ConsumerArchiver(s))
 			// It goes on from where ClickHouse stands, whatever was delivered before.
 			g.api("CONSUMER.RESET." + s + "." + ConsumerArchiver(s))
+			// It says how long the first that it has not archived has waited.
+			g.api("STREAM.MSG.GET." + s)
 			g.publish(SubjectDead(s), SubjectKV(BucketLeases, "archiver-"+s))
 		}
 		g.see(StreamDead)

@@ -164,7 +164,8 @@ var mayDo = map[string][]string{
 		"api.ORDER_EVENTS", "api.DEAD", "follow.ORDER_EVENTS", "follow.WEBHOOKS", "follow.CDR_EVENTS", "follow.DEAD", "info.CDR", "info.EVIDENCE", "info.FINDINGS", "info.DEAD",
 		"pub $KV.leases.reconciler.records", "write.tasks", "write.findings", "write.recon_periods", "write.budgets", "read.budgets",
 		"read.leases", "read.tasks", "read.findings", "read.recon_periods", "read.open_orders", "read.switches"},
-	bus.UserArchiver: {"pub $JS.API.CONSUMER.RESET.ORDER_EVENTS.archiver-ORDER_EVENTS", "pub $JS.API.CONSUMER.RESET.WEBHOOKS.archiver-WEBHOOKS",
+	bus.UserArchiver: {"pub $JS.API.STREAM.MSG.GET.ORDER_EVENTS", "pub $JS.API.STREAM.MSG.GET.WEBHOOKS", "pub $JS.API.STREAM.MSG.GET.FINDINGS", "pub $JS.API.STREAM.MSG.GET.CDR_EVENTS", "pub $JS.API.STREAM.MSG.GET.AUDIT",
+		"pub $JS.API.CONSUMER.RESET.ORDER_EVENTS.archiver-ORDER_EVENTS", "pub $JS.API.CONSUMER.RESET.WEBHOOKS.archiver-WEBHOOKS",
 		"pub $JS.API.CONSUMER.RESET.FINDINGS.archiver-FINDINGS", "pub $JS.API.CONSUMER.RESET.CDR_EVENTS.archiver-CDR_EVENTS", "pub $JS.API.CONSUMER.RESET.AUDIT.archiver-AUDIT", "bind.AUDIT.archiver-AUDIT", "pub dead.v1.AUDIT", "bind.ORDER_EVENTS.archiver-ORDER_EVENTS", "bind.WEBHOOKS.archiver-WEBHOOKS",
 		"bind.FINDINGS.archiver-FINDINGS", "bind.CDR_EVENTS.archiver-CDR_EVENTS", "pub dead.v1.ORDER_EVENTS", "pub dead.v1.WEBHOOKS", "pub dead.v1.FINDINGS", "pub dead.v1.CDR_EVENTS", "info.DEAD",
 		"pub $KV.leases.archiver-FINDINGS", "read.leases"},
@@ -498,6 +499,9 @@ func TestUsersCanDoTheirWork(t *testing.T) {
 		for _, stream := range bus.ArchivedStreams {
 			_, err := b.JS.ResetConsumerToSequence(ctx, stream, bus.ConsumerArchiver(stream), 1)
 			must(t, err)
+			if _, found, err := b.NextFromLeader(ctx, stream, ">", 1); err != nil || !found {
+				t.Fatalf("first message of %s: %v, %v", stream, found, err)
+			}
 			must(t, takeOne(b, stream, bus.ConsumerArchiver(stream)))
 			must(t, lease(b, "archiver-"+stream))
 		}
