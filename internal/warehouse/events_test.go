@@ -54,6 +54,31 @@ func story() (orders []warehouse.OrderEvent, hooks []warehouse.Webhook, findings
 	add("e", "fulfilled", "placed", 10*time.Second, func(e *warehouse.OrderEvent) {
 		e.ICCIDs, e.Total = []string{"8901", "8902", "8903"}, warehouse.Amount{Micros: money("10"), Currency: "EUR"}
 	})
+	// A price was said, and the order came to nothing, or nobody knows.
+	add("f", "placed", "placed", 11*time.Second, paid)
+	add("f", "rejected", "not_placed", 12*time.Second, paid) // the supplier gave it up, and gives the money back
+	add("g", "held", "placed", 11*time.Second, paid)
+	add("g", "rejected", "not_placed", 12*time.Second, paid) // a person ruled it out
+	add("h", "unknown", "unknown", 11*time.Second, nil)
+	add("h", "rejected", "not_placed", 12*time.Second, paid) // the look that found it says that it failed
+	add("i", "held", "unknown", 11*time.Second, paid)        // under its id lies another order, of that price
+	add("j", "placed", "placed", 11*time.Second, paid)
+	add("j", "held", "unknown", 12*time.Second, paid) // a person doubts it
+	add("k", "placed", "placed", 11*time.Second, paid)
+	add("k", "held", "placed", 12*time.Second, paid)
+	add("k", "intent", "unknown", 13*time.Second, paid) // a person ruled it out, and has it bought again
+	add("l", "placed", "placed", 11*time.Second, paid)
+	add("l", "held", "placed", 12*time.Second, paid)
+	add("l", "waiting", "not_placed", 13*time.Second, paid)
+	add("l", "cancelled", "not_placed", 14*time.Second, paid)
+	// And two that cost: bought at last for more, and its card known only later.
+	add("m", "placed", "placed", 11*time.Second, paid)
+	add("m", "held", "unknown", 12*time.Second, paid)
+	add("m", "placed", "placed", 13*time.Second, func(e *warehouse.OrderEvent) {
+		e.Total = warehouse.Amount{Micros: money("2.50"), Currency: "USD"}
+	})
+	add("n", "placed", "placed", 11*time.Second, func(e *warehouse.OrderEvent) { paid(e); e.ICCIDs = nil })
+	add("n", "fulfilled", "placed", 12*time.Second, paid)
 	hooks = []warehouse.Webhook{
 		{MessageID: "eiotclub:default:1", Supplier: "eiotclub", Account: "default", Event: "SubPkgList", NotificationID: "1", SentAt: day, ReceivedAt: day.Add(time.Second),
 			Cards: []string{"8988a", "8988b"}, Orders: []string{"a", "b"}, SupplierOrders: []string{"s-a", "s-b"}, Packages: []string{"P", "P"}},
@@ -62,6 +87,10 @@ func story() (orders []warehouse.OrderEvent, hooks []warehouse.Webhook, findings
 		// The same notification again, days later, after the stream's window.
 		{MessageID: "eiotclub:default:2", Supplier: "eiotclub", Account: "default", Event: "Refund", NotificationID: "2", SentAt: day.Add(26 * time.Hour), ReceivedAt: day.Add(96 * time.Hour),
 			ICCID: "8988b", Cards: []string{"8988b"}, Orders: []string{"b"}, SupplierOrders: []string{"s-b"}, Packages: []string{""}, OrderAmount: money("1.25"), RefundAmount: money("1.00")},
+		{MessageID: "eiotclub:default:3", Supplier: "eiotclub", Account: "default", Event: "Refund", NotificationID: "3", SentAt: day.Add(26 * time.Hour), ReceivedAt: day.Add(26 * time.Hour),
+			ICCID: "8988f", Cards: []string{"8988f"}, Orders: []string{"f"}, SupplierOrders: []string{"s-f"}, Packages: []string{""}, OrderAmount: money("1.25"), RefundAmount: money("1.25")},
+		{MessageID: "eiotclub:default:4", Supplier: "eiotclub", Account: "default", Event: "Refund", NotificationID: "4", SentAt: day.Add(26 * time.Hour), ReceivedAt: day.Add(26 * time.Hour),
+			ICCID: "8988z", Cards: []string{"8988z"}, Orders: []string{"z"}, SupplierOrders: []string{"s-z"}, Packages: []string{""}, OrderAmount: money("4"), RefundAmount: money("3")},
 	}
 	findings = []warehouse.Finding{
 		{FindingID: "f1", Kind: "order_price", Severity: "warning", Status: "open", Amount: warehouse.Amount{Micros: money("-0.5"), Currency: "USD"}, FirstSeen: day, LastSeen: day},
@@ -131,21 +160,33 @@ func TestEventMarts(t *testing.T) {
 		want        []string
 	}{
 		{"one row per order", "order_id, state, certainty, settled, total_amount, total_currency, attempts, events FROM mart.orders ORDER BY order_id", []string{
-			"a fulfilled placed 1 1.25 USD 1 3", "b refunded placed 1 1.25 USD 1 5", "c rejected not_placed 1 0  1 2", "d held unknown 0 0  1 1", "e fulfilled placed 1 10 EUR 1 1"}},
+			"a fulfilled placed 1 1.25 USD 1 3", "b refunded placed 1 1.25 USD 1 5", "c rejected not_placed 1 0  1 2", "d held unknown 0 0  1 1", "e fulfilled placed 1 10 EUR 1 1",
+			"f rejected not_placed 1 0  1 2", "g rejected not_placed 1 0  1 2", "h rejected not_placed 1 0  1 2", "i held unknown 0 0  1 1", "j held unknown 0 0  1 2",
+			"k intent unknown 0 0  1 3", "l cancelled not_placed 1 0  1 4", "m placed placed 0 2.5 USD 1 3", "n fulfilled placed 1 1.25 USD 1 2"}},
 		{"times to each state", "intent_at, unknown_at, placed_at, refunded_at, fulfilled_at, outcome_at FROM mart.orders WHERE order_id = 'b'", []string{
 			"2026-01-15 10:00:01.000000 2026-01-15 10:00:03.000000 2026-01-15 10:00:08.000000 2026-01-16 12:00:00.000000 1970-01-01 00:00:00.000000 2026-01-15 10:00:08.000000"}},
 		{"funnel", "currency, orders, sent, placed, fulfilled, rejected, refunded, open, held, were_unknown, amount FROM mart.order_funnel_daily ORDER BY currency", []string{
-			" 2 2 0 0 1 0 1 1 0 0", "EUR 1 1 1 1 0 0 0 0 0 10", "USD 2 2 2 1 0 1 0 0 1 2.5"}},
-		{"latency", "event_hour, orders, seconds, max_seconds, fulfilled, fulfilled_seconds FROM mart.order_latency_hourly", []string{"2026-01-15 10:00:00 4 27 10 2 14"}},
+			" 9 9 0 0 4 0 4 3 1 0", "EUR 1 1 1 1 0 0 0 0 0 10", "USD 4 4 4 2 0 1 1 0 1 6.25"}},
+		{"latency", "event_hour, orders, seconds, max_seconds, fulfilled, fulfilled_seconds FROM mart.order_latency_hourly", []string{"2026-01-15 10:00:00 12 116 12 3 26"}},
 		{"errors", "error_kind, error_code, errors, orders FROM mart.supplier_errors_daily ORDER BY error_kind", []string{"no_funds 45112 1 1", "unknown (timeout) 1 1"}},
 		{"notifications", "event_date, event, notifications, orders, cards, refund_amount FROM mart.notifications_daily ORDER BY event", []string{
-			"2026-01-16 Refund 1 1 1 1", "2026-01-15 SubPkgList 1 2 2 0"}},
+			"2026-01-16 Refund 3 3 3 5.25", "2026-01-15 SubPkgList 1 2 2 0"}},
 		{"a card's timeline", "event_time, source, what, order_id, amount, bytes FROM mart.card_timeline WHERE card = '8988a' ORDER BY event_time, source", []string{
 			"2026-01-15 10:00:00.000 usage 23410  0 1000", "2026-01-15 10:00:01.000 notification SubPkgList a 0 0", "2026-01-15 10:00:01.000 order intent a 0 0",
 			"2026-01-15 10:00:02.000 order placed a 1.25 0", "2026-01-15 10:00:04.000 order fulfilled a 0 0"}},
 		{"margin", "event_date, card, currency, orders, cost, refunded, bytes FROM mart.margin_by_card_daily ORDER BY card, event_date, currency", []string{
 			"2026-01-15 8901 EUR 1 3.333334 0 0", "2026-01-15 8902 EUR 0 3.333333 0 0", "2026-01-15 8903 EUR 0 3.333333 0 0",
-			"2026-01-15 8988a  0 0 0 1000", "2026-01-15 8988a USD 1 1.25 0 0", "2026-01-15 8988b USD 1 1.25 0 0", "2026-01-16 8988b USD 0 0 1 0"}},
+			"2026-01-15 8988a  0 0 0 1000", "2026-01-15 8988a USD 1 1.25 0 0", "2026-01-15 8988b USD 1 1.25 0 0", "2026-01-16 8988b USD 0 0 1 0",
+			"2026-01-15 8988m USD 1 2.5 0 0", "2026-01-15 8988n USD 1 1.25 0 0", "2026-01-16 8988z  0 0 3 0"}},
+		{"a given-up order's timeline", "event_time, source, what, order_id, amount, currency FROM mart.card_timeline WHERE card = '8988f' ORDER BY event_time, source", []string{
+			"2026-01-15 10:00:11.000 order placed f 0 ", "2026-01-15 10:00:12.000 order rejected f 0 ", "2026-01-16 12:00:00.000 notification Refund f 0 "}},
+		{"a card known later has its cost", "event_time, what, amount FROM mart.card_timeline WHERE card = '8988n'", []string{"2026-01-15 10:00:12.000 fulfilled 1.25"}},
+		{"paid, by orders", "total_currency, sum(total_amount) FROM mart.orders GROUP BY total_currency ORDER BY total_currency", []string{" 0", "EUR 10", "USD 6.25"}},
+		{"paid, by day", "currency, sum(placed), sum(amount), sum(refunded_orders_amount) FROM mart.order_funnel_daily GROUP BY currency ORDER BY currency", []string{" 0 0 0", "EUR 1 10 0", "USD 4 6.25 1.25"}},
+		{"paid, by card", "currency, sum(orders), sum(cost), sum(refunded) FROM mart.margin_by_card_daily GROUP BY currency ORDER BY currency", []string{" 0 0 3", "EUR 1 10 0", "USD 4 6.25 1"}},
+		{"paid, by timeline", "currency, sum(amount) FROM mart.card_timeline GROUP BY currency ORDER BY currency", []string{" -3", "EUR 10", "USD 5.25"}},
+		{"a card's cost is one", "t.card, t.amount, m.paid FROM (SELECT card, currency, sum(amount) AS amount FROM mart.card_timeline GROUP BY card, currency) AS t" +
+			" FULL JOIN (SELECT card, currency, sum(cost) - sum(refunded) AS paid FROM mart.margin_by_card_daily GROUP BY card, currency) AS m USING (card, currency) WHERE t.amount != m.paid", nil},
 		{"open findings", "finding_id, amount, last_seen FROM mart.findings_open", []string{"f1 -0.7 2026-01-15 11:00:00.000"}},
 		{"text and keys arrive as they were", "epoch, sequence, raw FROM simline.order_events FINAL WHERE sequence = 2", []string{`2026-01-01 00:00:00.123 2 {"i":1,"s":"ü\"\\"}`}},
 	}

@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS simline.order_events
     eid                   String                 COMMENT 'The cloud eSIM that the order is for; empty for other products',
     package_code          String                 COMMENT 'What was ordered: package code, goods code or pool type',
     quantity              UInt16                 COMMENT 'How many; 1 where the product has no quantity',
-    total_amount          Decimal(18, 6)         COMMENT 'What it cost, if the supplier said; else 0 with an empty currency',
+    total_amount          Decimal(18, 6)         COMMENT 'What the supplier said that it costs, of an order that came to nothing as well; 0 with an empty currency if it did not say',
     total_currency        LowCardinality(String) COMMENT 'Currency of total_amount, ISO 4217; empty if the supplier did not say',
     max_total_amount      Decimal(18, 6)         COMMENT 'The most that it may cost; 0 with an empty currency if upstream set none',
     max_total_currency    LowCardinality(String) COMMENT 'Currency of max_total_amount; empty if there is none',

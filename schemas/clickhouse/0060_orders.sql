@@ -1,6 +1,9 @@
 -- One row per order. Built from every event by what is latest and what was
 -- first, so that an event that arrived twice changes nothing, FINAL or not.
 -- A moment that never came is 1970.
+-- What it cost is told only while it is placed for certain: an order that the
+-- supplier or a person gave up cost nothing, and one in doubt may have. So a sum
+-- over orders is what was paid; that a price was ever said is in the events.
 -- +goose NO TRANSACTION
 -- +goose Up
 CREATE OR REPLACE VIEW mart.orders
@@ -20,7 +23,7 @@ CREATE OR REPLACE VIEW mart.orders
     cards                 Array(String)          COMMENT 'The cards or the cloud eSIM that it is for or brought',
     package_code          String                 COMMENT 'What was ordered',
     quantity              UInt16                 COMMENT 'How many',
-    total_amount          Decimal(18, 6)         COMMENT 'What it cost, as far as the supplier said; 0 with an empty currency otherwise',
+    total_amount          Decimal(18, 6)         COMMENT 'What it cost, as far as the supplier said, if it is placed for certain (refunded ones included); 0 with an empty currency otherwise',
     total_currency        LowCardinality(String) COMMENT 'Currency of total_amount; never add up two of them',
     max_total_amount      Decimal(18, 6)         COMMENT 'The most that it may cost; 0 with an empty currency if upstream set none',
     max_total_currency    LowCardinality(String) COMMENT 'Currency of max_total_amount',
@@ -34,7 +37,7 @@ CREATE OR REPLACE VIEW mart.orders
     intent_at             DateTime64(6, 'UTC')   COMMENT 'First intent',
     unknown_at            DateTime64(6, 'UTC')   COMMENT 'First time that its outcome was unknown',
     held_at               DateTime64(6, 'UTC')   COMMENT 'First time that a person had to look',
-    placed_at             DateTime64(6, 'UTC')   COMMENT 'When it was known to be placed (also if fulfilled at once)',
+    placed_at             DateTime64(6, 'UTC')   COMMENT 'First time that it was known to be placed (also if fulfilled at once, or given up later)',
     fulfilled_at          DateTime64(6, 'UTC')   COMMENT 'When it was fulfilled',
     rejected_at           DateTime64(6, 'UTC')   COMMENT 'When it was rejected',
     expired_at            DateTime64(6, 'UTC')   COMMENT 'When it expired',
@@ -61,8 +64,8 @@ AS SELECT
     arrayFilter(c -> c != '', argMaxIf(if(empty(e.iccids), [e.eid], e.iccids), (e.epoch, e.sequence), notEmpty(e.iccids) OR e.eid != '')) AS cards,
     argMax(e.package_code, (e.epoch, e.sequence)) AS package_code,
     argMax(e.quantity, (e.epoch, e.sequence)) AS quantity,
-    argMaxIf(e.total_amount, (e.epoch, e.sequence), e.total_currency != '') AS total_amount,
-    argMaxIf(e.total_currency, (e.epoch, e.sequence), e.total_currency != '') AS total_currency,
+    if(argMax(e.certainty, (e.epoch, e.sequence)) = 'placed', argMaxIf(e.total_amount, (e.epoch, e.sequence), e.total_currency != ''), toDecimal64(0, 6)) AS total_amount,
+    if(argMax(e.certainty, (e.epoch, e.sequence)) = 'placed', argMaxIf(e.total_currency, (e.epoch, e.sequence), e.total_currency != ''), '') AS total_currency,
     argMax(e.max_total_amount, (e.epoch, e.sequence)) AS max_total_amount,
     argMax(e.max_total_currency, (e.epoch, e.sequence)) AS max_total_currency,
     argMax(e.error_kind, (e.epoch, e.sequence)) AS error_kind,

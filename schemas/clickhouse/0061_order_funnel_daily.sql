@@ -9,10 +9,10 @@ CREATE OR REPLACE VIEW mart.order_funnel_daily
     supplier        LowCardinality(String) COMMENT 'eiotclub or esimfly',
     product         LowCardinality(String) COMMENT 'What kind of order',
     account         LowCardinality(String) COMMENT 'Account name',
-    currency        LowCardinality(String) COMMENT 'Currency of amount; empty where no price is known',
+    currency        LowCardinality(String) COMMENT 'Currency of amount; empty where no price is known, or nothing was bought for certain',
     orders          UInt64                 COMMENT 'Requests',
     sent            UInt64                 COMMENT 'Of them: at least one call to the supplier',
-    placed          UInt64                 COMMENT 'Of them: placed for certain',
+    placed          UInt64                 COMMENT 'Of them: placed for certain, refunded ones included; not those that were given up or are in doubt',
     fulfilled       UInt64                 COMMENT 'Of them: now fulfilled',
     rejected        UInt64                 COMMENT 'Of them: now rejected',
     expired         UInt64                 COMMENT 'Of them: now expired',
@@ -30,7 +30,7 @@ AS SELECT
     o.event_date AS event_date, o.supplier AS supplier, o.product AS product, o.account AS account, o.total_currency AS currency,
     count() AS orders,
     countIf(o.attempts > 0) AS sent,
-    countIf(o.placed_at > 0) AS placed,
+    countIf(o.certainty = 'placed') AS placed,
     countIf(o.state = 'fulfilled') AS fulfilled,
     countIf(o.state = 'rejected') AS rejected,
     countIf(o.state = 'expired') AS expired,
@@ -39,7 +39,7 @@ AS SELECT
     countIf(o.settled = 0) AS open,
     countIf(o.state = 'held') AS held,
     countIf(o.unknown_at > 0) AS were_unknown,
-    sumIf(o.total_amount, o.placed_at > 0) AS amount,
+    sum(o.total_amount) AS amount,
     sumIf(o.total_amount, o.state = 'refunded') AS refunded_orders_amount
 FROM mart.orders AS o
 GROUP BY o.event_date, o.supplier, o.product, o.account, o.total_currency;

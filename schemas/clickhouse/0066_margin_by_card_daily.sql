@@ -1,8 +1,10 @@
--- What a card cost beside what it used. An order's cost stands on the day on
--- which it was placed; one that brought several cards is split evenly, the rest
--- of the division with the first, so that sums are exact. A refund stands on the
--- day on which it was notified, as a negative cost in refunded. Usage has no
--- currency: its rows have an empty one, so that adding up bytes counts them once.
+-- What a card cost beside what it used. The cost of an order that is placed for
+-- certain stands on the day on which that was known first; one that brought several
+-- cards is split evenly, the rest of the division with the first, so that sums are
+-- exact. A refund stands in refunded, above zero, on the day on which it was notified.
+-- An order that is not placed, or no longer (given up, in doubt), has no row: neither
+-- cost nor refund, which would be a gain that nobody had. Usage has no currency: its
+-- rows have an empty one, so that adding up bytes counts them once.
 -- +goose NO TRANSACTION
 -- +goose Up
 CREATE OR REPLACE VIEW mart.margin_by_card_daily
@@ -11,9 +13,9 @@ CREATE OR REPLACE VIEW mart.margin_by_card_daily
     account    LowCardinality(String) COMMENT 'Account name',
     card       String                 COMMENT 'ICCID, or EID of a cloud eSIM; empty for orders that name no card (pools)',
     currency   LowCardinality(String) COMMENT 'Currency of cost and refunded; empty in rows of usage',
-    orders     UInt64                 COMMENT 'Orders placed; one for several cards counts with its first',
+    orders     UInt64                 COMMENT 'Orders placed for certain, refunded ones included; one for several cards counts with its first',
     cost       Decimal(38, 6)         COMMENT 'What they cost',
-    refunded   Decimal(38, 6)         COMMENT 'What was given back',
+    refunded   Decimal(38, 6)         COMMENT 'What was given back for them, and for orders that are not ours (those with an empty currency); cost minus refunded is what was paid',
     bytes      UInt64                 COMMENT 'Bytes used',
     records    UInt64                 COMMENT 'Usage records'
 )
@@ -32,7 +34,7 @@ FROM
            toDecimal128(if(i = 1, total_amount - share * toDecimal64(n - 1, 0), share), 6) AS cost,
            toDecimal128(0, 6) AS refunded, toUInt64(0) AS bytes, toUInt64(0) AS records
     FROM mart.orders
-    WHERE placed_at > 0
+    WHERE certainty = 'placed'
     UNION ALL
     SELECT toDate(r.received) AS event_date, toString(r.account) AS account, toString(o.total_currency) AS currency,
            [] AS on_cards, 0 AS n, toDecimal64(0, 6) AS share, 1 AS i, r.card AS card,
@@ -46,6 +48,7 @@ FROM
         GROUP BY message_id
     ) AS r
     LEFT JOIN mart.orders AS o ON o.order_id = r.order_id
+    WHERE o.certainty IN ('', 'placed')
     UNION ALL
     SELECT event_date, toString(account) AS account, '' AS currency,
            [] AS on_cards, 0 AS n, toDecimal64(0, 6) AS share, 1 AS i, iccid AS card,
