@@ -11,7 +11,8 @@ import (
 )
 
 // OrderRow is an order as mart.orders has it, for lists; the ledger's last event
-// may be a second newer.
+// may be a second newer. Total is what it cost: 0 with an empty currency unless it
+// is placed for certain and the supplier said a price.
 type OrderRow struct {
 	OrderID         string          `json:"order_id"`
 	Supplier        string          `json:"supplier"`

@@ -21,7 +21,7 @@ CREATE OR REPLACE VIEW mart.order_funnel_daily
     open            UInt64                 COMMENT 'Of them: not settled yet',
     held            UInt64                 COMMENT 'Of them: now waiting for a person',
     were_unknown    UInt64                 COMMENT 'Of them: the outcome was unknown at some time',
-    amount          Decimal(38, 6)         COMMENT 'What the placed ones cost, refunded ones included',
+    amount          Decimal(38, 6)         COMMENT 'What the placed ones cost',
     refunded_orders_amount Decimal(38, 6)  COMMENT 'What the refunded ones had cost'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER

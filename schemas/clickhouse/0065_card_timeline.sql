@@ -17,7 +17,7 @@ CREATE OR REPLACE VIEW mart.card_timeline
     order_id   String                 COMMENT 'Upstream''s order id, where there is one',
     reference  String                 COMMENT 'The supplier''s order id, the notification''s id, or empty',
     amount     Decimal(18, 6)         COMMENT 'What the card''s part of the order cost, once per order that is placed for certain; negative: what a refund of such an order, or of one that is not ours, gave back; else 0',
-    currency   LowCardinality(String) COMMENT 'Currency of amount; empty where no amount was said, and for a refund of an order that is not ours',
+    currency   LowCardinality(String) COMMENT 'Currency of amount; empty where there is none, and for a refund of an order that is not ours',
     bytes      UInt64                 COMMENT 'Bytes used; 0 for other sources'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER

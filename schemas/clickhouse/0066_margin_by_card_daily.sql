@@ -12,10 +12,10 @@ CREATE OR REPLACE VIEW mart.margin_by_card_daily
     event_date Date                   COMMENT 'The day (UTC)',
     account    LowCardinality(String) COMMENT 'Account name',
     card       String                 COMMENT 'ICCID, or EID of a cloud eSIM; empty for orders that name no card (pools)',
-    currency   LowCardinality(String) COMMENT 'Currency of cost and refunded; empty in rows of usage',
+    currency   LowCardinality(String) COMMENT 'Currency of cost and refunded; empty in rows of usage, where no price is known, and for refunds of orders that are not ours',
     orders     UInt64                 COMMENT 'Orders placed for certain, refunded ones included; one for several cards counts with its first',
     cost       Decimal(38, 6)         COMMENT 'What they cost',
-    refunded   Decimal(38, 6)         COMMENT 'What was given back for them, and for orders that are not ours (those with an empty currency); cost minus refunded is what was paid',
+    refunded   Decimal(38, 6)         COMMENT 'What was given back for them, and for orders that are not ours; within one currency, cost minus refunded is what was paid',
     bytes      UInt64                 COMMENT 'Bytes used',
     records    UInt64                 COMMENT 'Usage records'
 )
