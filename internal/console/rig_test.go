@@ -252,7 +252,7 @@ func life(id, supplier string, begin time.Time, states ...order.State) []order.R
 			r.Error = &order.Error{Kind: "unknown", Code: "(reset)", Message: "EOF"}
 			r = r.Logged(order.Look{At: at.Add(time.Second), Where: "order by id", Said: "not_found"})
 		case order.Held:
-			r.Evidence, r.Error, r.Reason = order.EvidenceDuplicate, &order.Error{Kind: "exists", Code: "DUPLICATE_REQUEST", Message: "Duplicate request ID"}, "the supplier has the order, and does not tell its details"
+			r.Evidence, r.Error, r.Reason = order.EvidenceDuplicate, &order.Error{Kind: "exists", Code: "DUPLICATE_REQUEST", Message: "Duplicate request ID"}, "the supplier has had this request before, and does not tell what became of it"
 		}
 		out = append(out, r)
 		at = at.Add(2 * time.Second)

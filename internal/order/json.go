@@ -42,7 +42,6 @@ func (r *Record) AppendJSON(b []byte) ([]byte, error) {
 	w.Moment("last_sent_at", r.LastSentAt)
 	w.Flag("in_doubt", r.InDoubt)
 	w.Count("resends", r.Resends)
-	w.Flag("refused", r.Refused)
 	w.Flag("cancel_requested", r.CancelRequested)
 	w.Money("spend_reserved", r.SpendReserved)
 	w.Some("spend_day", r.SpendDay)

@@ -53,9 +53,6 @@ type Record struct {
 	InDoubt bool `json:"in_doubt,omitempty"`
 	// Resends counts the calls that were made while the order was in doubt.
 	Resends int `json:"resends,omitempty"`
-	// Refused: a call under this SupplierRequestID was answered with an error, which
-	// may have used the id up.
-	Refused bool `json:"refused,omitempty"`
 	// CancelRequested: upstream withdrew the order while it could not be cancelled
 	// yet; it is not sent again.
 	CancelRequested bool `json:"cancel_requested,omitempty"`

@@ -212,7 +212,7 @@ func TestAPersonSettlesWhatNobodyElseCan(t *testing.T) {
 		for deadline := time.Now().Add(5 * time.Second); a.seenBalance() == nil && time.Now().Before(deadline); tick(t) {
 		}
 		got := w.held("h1", wait)
-		if got.Certainty != order.CertainPlaced || got.Balance == nil || got.BalanceBefore == nil || got.FirstSentAt == nil || got.LastSentAt == nil || got.Resends != 1 {
+		if got.Certainty != order.CertainUnknown || got.Evidence != order.EvidenceDuplicate || got.Balance == nil || got.BalanceBefore == nil || got.FirstSentAt == nil || got.LastSentAt == nil || got.Resends != 1 {
 			t.Errorf("held without what a person needs: %+v", got)
 		}
 		o, _ := w.eiotclub.Order("h1")

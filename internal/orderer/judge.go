@@ -35,9 +35,7 @@ func (j judge) intend(cur order.Record, permit supplier.Permit, requestID string
 	r.State, r.Certainty = order.Intent, order.CertainUnknown
 	r.Attempt++
 	r.Looks = 0
-	if r.SupplierRequestID != requestID {
-		r.SupplierRequestID, r.Refused = requestID, false
-	}
+	r.SupplierRequestID = requestID
 	now := j.now
 	r.LastSentAt = &now
 	if proof, certain := permit.NotPlaced(); certain {
@@ -236,8 +234,10 @@ func (j judge) unanswerable(cur order.Record) order.Record {
 		return j.hold(r, order.CertainUnknown, "it may have been placed, and the supplier offers no way to find out")
 	}
 	r.Evidence = order.EvidenceDuplicate
-	if cur.Refused && j.rules.RefusalBurnsID {
-		return j.hold(r, order.CertainUnknown, "the supplier says that the order exists already, which an earlier answer may have caused")
+	if j.rules.RefusalBurnsID {
+		// The request arrived once. What it was answered is not known: an answer that was
+		// lost may have been a refusal.
+		return j.hold(r, order.CertainUnknown, "the supplier has had this request before, and does not tell what became of it")
 	}
 	return j.hold(r, order.CertainPlaced, "the supplier has the order, and does not tell its details")
 }

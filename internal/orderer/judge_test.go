@@ -276,3 +276,15 @@ func TestShutOut(t *testing.T) {
 		})
 	}
 }
+
+// "It exists" after an answer that was lost: where a refusal uses the id up too, the
+// lost answer may have been one, and that it was placed would be a guess.
+func TestExistsAloneIsNoProofWhereARefusalBurnsTheID(t *testing.T) {
+	for burns, want := range map[bool]order.Certainty{true: order.CertainUnknown, false: order.CertainPlaced} {
+		j := judge{now: judgeNow, rules: supplier.Rules{Repeat: supplier.RepeatRefused, RefusalBurnsID: burns}}
+		cur := order.Record{OrderID: "o1", State: order.Unknown, Certainty: order.CertainUnknown, Error: &order.Error{Kind: string(supplier.Exists), Code: "DUPLICATE_REQUEST"}}
+		if r := j.unanswerable(cur); r.State != order.Held || r.Certainty != want || r.Evidence != order.EvidenceDuplicate {
+			t.Errorf("burns %v: %s as %s by %s, wants held as %s by the duplicate", burns, r.State, r.Certainty, r.Evidence, want)
+		}
+	}
+}

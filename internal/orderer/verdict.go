@@ -20,9 +20,6 @@ func (j judge) verdict(intent order.Record, p supplier.Placement, err error) ord
 	proof, notPlaced := order.RefusedCall(intent, e.Certainty(), e.Sent)
 	if !strings.HasPrefix(e.Code, "(") || e.Sent && e.Certainty() == order.CertainNotPlaced {
 		r.Evidence = order.EvidenceReply
-		// An answer that is no success may have used the request id up all the same,
-		// so that a later "exists" proves no purchase.
-		r.Refused = r.Refused || e.Kind != supplier.Exists
 	}
 	switch {
 	case e.Kind == supplier.Exists:

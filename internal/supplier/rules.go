@@ -29,7 +29,8 @@ type Rules struct {
 	// LookupBySupplierID: it finds an order by its own id.
 	LookupBySupplierID bool
 	// RefusalBurnsID: an order that was refused uses up its request id, or may (it is
-	// not documented), so that "exists" after a refusal is no proof of a purchase.
+	// not documented), so that "exists" alone is no proof of a purchase: the answer that
+	// was lost may have been a refusal.
 	RefusalBurnsID bool
 
 	// Settle is how long "not found" may not be believed after the last call.

@@ -17,7 +17,8 @@ var rules = supplier.Rules{
 	// does a duplicate refusal lead to the details.
 	LookupBySupplierID: true,
 	// I: any answered request uses up its id. After a certain refusal the next round
-	// has another; after a 500 the id stays, and "duplicate" proves nothing more.
+	// has another; after a lost answer or a 500 the id stays, and "duplicate" proves that
+	// the first request arrived, and not that it was granted.
 	RefusalBurnsID: true,
 	// The page shows an order taking 1.5 to 3.2 s ("processing_time_ms"); past two
 	// minutes a purchase that was under way has ended, so a repeat finds its id used.
