@@ -181,9 +181,11 @@ func (w *Worker) Run(ctx context.Context) error {
 		g.Go(func() error { return p.loop(ctx, purgeEvery) })
 	}
 	err = g.Wait()
+	var tidy sync.WaitGroup
 	for _, p := range purgers {
-		p.last()
+		tidy.Go(p.last)
 	}
+	tidy.Wait()
 	w.returnBudgets()
 	return err
 }
