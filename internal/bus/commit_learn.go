@@ -43,7 +43,7 @@ func (c *Committer) worthBatch(n int) bool {
 // one that is.
 func (c *Committer) learn(f *flight) {
 	took := time.Since(f.at)
-	if f.batch {
+	if f.members != nil {
 		c.perBatch = nearlyLeast(c.batches, c.perBatch, took)
 		c.batches++
 		c.window = 0

@@ -46,7 +46,6 @@ func IsConflict(err error) bool {
 
 // Ack is what the server said of a stored message.
 type Ack struct {
-	Stream    string
 	Sequence  uint64
 	Duplicate bool // the message id was known within the duplicate window
 }
@@ -72,7 +71,11 @@ func (b *Bus) Publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
 	if err != nil {
 		return Ack{}, publishError(msg.Subject, err)
 	}
-	return parseAck(msg.Subject, reply)
+	a, err := readAck(reply)
+	if err != nil {
+		return Ack{}, publishError(msg.Subject, err)
+	}
+	return a.of(msg.Subject)
 }
 
 // publishError tells what certainly was not stored from what may have been.
@@ -86,34 +89,42 @@ func publishError(subject string, err error) error {
 	return fmt.Errorf("publish %s: %w: %w", subject, ErrOutcomeUnknown, err)
 }
 
+// pubAck is what a server answers to a publish.
 type pubAck struct {
-	Stream    string              `json:"stream"`
 	Seq       uint64              `json:"seq"`
 	Duplicate bool                `json:"duplicate"`
 	BatchSize int                 `json:"count"`
 	Error     *jetstream.APIError `json:"error"`
 }
 
-func parseAck(subject string, reply *nats.Msg) (Ack, error) {
+// plain says that it tells of what was stored just now, and of nothing else.
+func (a pubAck) plain() bool { return a.Seq > 0 && a.Error == nil && !a.Duplicate }
+
+// of is what it says of the message on subject.
+func (a pubAck) of(subject string) (Ack, error) {
+	if a.Error != nil {
+		return Ack{}, apiError(subject, a.Error)
+	}
+	return Ack{Sequence: a.Seq, Duplicate: a.Duplicate}, nil
+}
+
+// readAck reads the answer to a publish; its error is why there is no PubAck in it.
+func readAck(reply *nats.Msg) (a pubAck, err error) {
 	if len(reply.Data) == 0 && reply.Header.Get("Status") == "503" {
-		return Ack{}, fmt.Errorf("publish %s: no stream takes it: %w", subject, nats.ErrNoResponders)
+		return a, nats.ErrNoResponders
 	}
 	if a, ok := plainAck(reply.Data); ok {
 		return a, nil
 	}
-	var a pubAck
 	if err := json.Unmarshal(reply.Data, &a); err != nil {
-		return Ack{}, fmt.Errorf("publish %s: %w: answer %.80q", subject, ErrOutcomeUnknown, reply.Data)
+		return pubAck{}, fmt.Errorf("answer %.80q", reply.Data)
 	}
-	if a.Error != nil {
-		return Ack{}, apiError(subject, a.Error)
-	}
-	return Ack{Stream: a.Stream, Sequence: a.Seq, Duplicate: a.Duplicate}, nil
+	return a, nil
 }
 
 // plainAck reads what nearly every PubAck looks like, {"stream":"S","seq":7}, with
 // perhaps ,"duplicate": true at its end; anything else is left to encoding/json.
-func plainAck(b []byte) (a Ack, ok bool) {
+func plainAck(b []byte) (a pubAck, ok bool) {
 	b, ok = bytes.CutPrefix(b, []byte(`{"stream":"`))
 	if !ok {
 		return a, false
@@ -122,12 +133,11 @@ func plainAck(b []byte) (a Ack, ok bool) {
 	if i < 0 || bytes.IndexByte(b[:i], '\\') >= 0 {
 		return a, false
 	}
-	a.Stream, b = string(b[:i]), b[i:]
-	if b, ok = bytes.CutPrefix(b, []byte(`","seq":`)); !ok {
+	if b, ok = bytes.CutPrefix(b[i:], []byte(`","seq":`)); !ok {
 		return a, false
 	}
 	for i = 0; i < len(b) && b[i] >= '0' && b[i] <= '9' && i < 19; i++ {
-		a.Sequence = a.Sequence*10 + uint64(b[i]-'0')
+		a.Seq = a.Seq*10 + uint64(b[i]-'0')
 	}
 	if i == 0 {
 		return a, false
