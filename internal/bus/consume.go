@@ -89,15 +89,23 @@ func (b *Bus) Consume(ctx, work context.Context, cfg ConsumeConfig, handle Handl
 	}
 	stop := context.AfterFunc(ctx, it.Drain)
 	defer stop()
+	hands := make([]hand, n)
+	done := make(chan struct{})
+	defer close(done)
+	if cfg.Progress {
+		go progress(hands, ackWait/3, done)
+	}
 	// Workers that stay keep the stacks that decoding and encoding have grown.
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	msgs := make(chan jetstream.Msg)
 	defer close(msgs)
-	for range n {
+	for i := range hands {
 		wg.Go(func() {
 			for msg := range msgs {
-				b.handle(work, cfg, ackWait, msg, handle)
+				hands[i].take(msg)
+				b.settle(work, cfg.Stream, msg, handle(work, msg))
+				hands[i].take(nil)
 			}
 		})
 	}
@@ -130,36 +138,39 @@ func (b *Bus) Consume(ctx, work context.Context, cfg ConsumeConfig, handle Handl
 	}
 }
 
-func (b *Bus) handle(work context.Context, cfg ConsumeConfig, ackWait time.Duration, msg jetstream.Msg, handle Handler) {
-	if cfg.Progress {
-		defer b.inProgress(msg, ackWait/3)()
-	}
-	b.settle(work, cfg.Stream, msg, handle(work, msg))
+// hand is what one worker has in hand.
+type hand struct {
+	mu  sync.Mutex
+	msg jetstream.Msg
 }
 
-// inProgress tells the server every interval that msg is being worked on, until
-// the returned function is called.
-func (b *Bus) inProgress(msg jetstream.Msg, every time.Duration) func() {
+func (h *hand) take(msg jetstream.Msg) {
+	h.mu.Lock()
+	h.msg = msg
+	h.mu.Unlock()
+}
+
+// progress tells the server every interval what is being worked on, until done.
+func progress(hands []hand, every time.Duration, done <-chan struct{}) {
 	if every <= 0 {
-		return func() {}
+		return
 	}
-	var t *time.Timer
-	var mu sync.Mutex
-	done := false
-	t = time.AfterFunc(every, func() {
-		mu.Lock()
-		defer mu.Unlock()
-		if done {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
 			return
+		case <-tick.C:
 		}
-		_ = msg.InProgress() // best effort: at worst it is delivered twice, which the ledger stands
-		t.Reset(every)
-	})
-	return func() {
-		mu.Lock()
-		done = true
-		mu.Unlock()
-		t.Stop()
+		for i := range hands {
+			h := &hands[i]
+			h.mu.Lock()
+			if h.msg != nil {
+				_ = h.msg.InProgress() // best effort: at worst it is delivered twice, which the ledger stands
+			}
+			h.mu.Unlock()
+		}
 	}
 }
 

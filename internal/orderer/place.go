@@ -100,9 +100,7 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit 
 		done(nil)
 		return stand{Entry: intent}, errTooLate
 	}
-	call, cancel := context.WithTimeout(ctx, left)
-	defer cancel()
-	placement, err := a.Client.Place(call, supplier.Purchase{Request: cur.Request, Round: intent.Round})
+	placement, err := a.Client.Place(ctx, supplier.Purchase{Request: cur.Request, Round: intent.Round, Within: left})
 	// If we die here: the intent stands, and the supplier may have the order. A look
 	// finds it, or a safe repeat does.
 	done(a.learn(err, true))

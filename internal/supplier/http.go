@@ -99,6 +99,9 @@ type Call struct {
 	URL    string
 	Header http.Header // sent as it is written; not what frames a request: Host, Content-Length, Connection …
 	Body   []byte
+	// Within bounds it as HTTPConfig.Timeout does, if it is shorter and not 0. A
+	// context's deadline does so as well, at the price of a timer.
+	Within time.Duration
 }
 
 // Answer is a whole HTTP response, whatever its status.
@@ -167,7 +170,7 @@ var requests = sync.Pool{New: func() any { return new([]byte) }}
 // call sends one request. sent is false only if no byte of it was handed to the
 // kernel.
 func (h *HTTP) call(ctx context.Context, c Call) (r reply, sent bool, err error) {
-	end := time.Now().Add(h.cfg.Timeout)
+	end := time.Now().Add(min(h.cfg.Timeout, cmp.Or(c.Within, h.cfg.Timeout)))
 	if own, ok := ctx.Deadline(); ok && own.Before(end) {
 		end = own
 	}

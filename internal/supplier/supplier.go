@@ -93,6 +93,9 @@ type Purchase struct {
 	order.Request
 	// Round makes eSIMfly's RequestID anew after a certain refusal.
 	Round int
+	// Within is how long the call may take: once that is over, others act on the order.
+	// At most, and if it is 0, the client's own time-out.
+	Within time.Duration
 }
 
 // Placement is an order as its supplier knows it.
