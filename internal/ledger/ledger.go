@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
 
 	"github.com/simline/simline/internal/bus"
@@ -111,23 +113,16 @@ func (l *Ledger) Append(ctx context.Context, prev Entry, next order.Record) (Ent
 // append is Append for an event that carries trace as its traceparent.
 func (l *Ledger) append(ctx context.Context, prev Entry, next order.Record, trace string) (Entry, error) {
 	next.Writer = l.token + "-" + strconv.FormatUint(l.writes.Add(1), 36)
-	buf := events.Get().(*[]byte)
-	data, err := l.encode((*buf)[:0], next, trace)
-	if err != nil {
+	e := events.Get().(*event)
+	if err := l.write(e, prev, &next, trace); err != nil {
 		return Entry{}, fmt.Errorf("ledger: %w", err)
 	}
 	for again := false; ; again = true {
-		msg := bus.NewMsg(bus.SubjectOrderEvent(next.OrderID, next.Supplier, string(next.State)), next.Writer, data)
-		bus.Expect(msg, bus.SubjectOrderHistory(next.OrderID), prev.Seq)
-		if trace != "" {
-			msg.Header[bus.HeaderTraceParent] = []string{trace}
-		}
-		ack, err := l.events.Publish(ctx, msg)
+		ack, err := l.events.Publish(ctx, &e.msg)
 		// If we die here: the event stands, and is the truth for whoever comes next.
 		if err == nil {
-			if !again && cap(data) <= 16<<10 { // what was unknown once may still be on its way
-				*buf = data
-				events.Put(buf)
+			if !again && cap(e.msg.Data) <= maxKept {
+				events.Put(e)
 			}
 			return Entry{Record: next, Seq: ack.Sequence, Trace: trace, New: prev.New}, nil
 		}
@@ -146,20 +141,45 @@ func (l *Ledger) append(ctx context.Context, prev Entry, next order.Record, trac
 			return Entry{}, fmt.Errorf("ledger: %w", err)
 		}
 		// Unknown and not there: it may still be on its way. The same event again is
-		// harmless: only one of the two can follow prev.
+		// harmless: only one of the two can follow prev. It is not to be changed any more.
+		e = &event{msg: nats.Msg{Subject: e.msg.Subject, Header: maps.Clone(e.msg.Header), Data: e.msg.Data}}
 	}
 }
 
-// events are buffers for events.
-var events = sync.Pool{New: func() any { return new(make([]byte, 0, 1536)) }}
+// event is an order event on its way. Two are written for each order that is bought, so
+// those that are stored are used again.
+type event struct {
+	msg                       nats.Msg
+	id, seq, history, parents [1]string // values of its header
+}
 
-func (l *Ledger) encode(b []byte, r order.Record, trace string) ([]byte, error) {
+// maxKept is the largest event that is kept to be used again, in bytes.
+const maxKept = 16 << 10
+
+var events = sync.Pool{New: func() any {
+	return &event{msg: nats.Msg{Header: make(nats.Header, 4), Data: make([]byte, 0, 1536)}}
+}}
+
+// write makes e the event by which an order moves from prev to r.
+func (l *Ledger) write(e *event, prev Entry, r *order.Record, trace string) error {
 	env, err := wire.NewEnvelope(wire.TypeOrder(string(r.State)), l.source, r.OrderID, r.Writer, r.At, json.RawMessage(nil))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	env.TraceParent = trace
-	return env.Append(b, r.AppendJSON)
+	if e.msg.Data, err = env.Append(e.msg.Data[:0], r.AppendJSON); err != nil {
+		return err
+	}
+	e.msg.Subject = bus.SubjectOrderEvent(r.OrderID, r.Supplier, string(r.State))
+	e.id[0], e.seq[0], e.history[0], e.parents[0] = r.Writer, strconv.FormatUint(prev.Seq, 10), bus.SubjectOrderHistory(r.OrderID), trace
+	h := e.msg.Header
+	h[bus.HeaderMsgID], h[bus.HeaderExpectSeq], h[bus.HeaderExpectOf] = e.id[:], e.seq[:], e.history[:]
+	if trace != "" {
+		h[bus.HeaderTraceParent] = e.parents[:]
+	} else {
+		delete(h, bus.HeaderTraceParent)
+	}
+	return nil
 }
 
 func (l *Ledger) fromLeader(ctx context.Context, orderID string) (Entry, bool, error) {

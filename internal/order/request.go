@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 )
@@ -192,13 +193,19 @@ func (r Request) Hash() string {
 	if r.Supplier == ESIMFly && r.Quantity == 0 {
 		r.Quantity = 1
 	}
-	b, err := r.AppendJSON(make([]byte, 0, 512))
+	buf := hashed.Get().(*[]byte)
+	defer hashed.Put(buf)
+	b, err := r.AppendJSON((*buf)[:0])
 	if err != nil { // Metadata that is not JSON never passes decoding.
 		b = fmt.Appendf(nil, "%+v", r)
 	}
+	*buf = b
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
 }
+
+// hashed are buffers for what is hashed, which is some 20 KiB at most.
+var hashed = sync.Pool{New: func() any { return new(make([]byte, 0, 512)) }}
 
 // Object is what must not be bought for twice at once: the card, or the order
 // itself where each purchase makes a new one or many may be in work side by side

@@ -1,9 +1,10 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/json"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -26,13 +27,13 @@ func (in *requestIn) quick(b []byte) bool {
 	if len(b) > MaxMessage || !utf8.Valid(b) {
 		return false
 	}
-	var given [18][]byte // the names so far; there are no more to a request
-	p, ok := past(b, '{')
+	var given [18]string          // the names so far; there are no more to a request
+	p, ok := past(string(b), '{') // of which the members are parts
 	for i := 0; ok && i < len(given); i++ {
 		if p, ok = past(p, '"'); !ok {
 			return false
 		}
-		end := bytes.IndexByte(p, '"')
+		end := strings.IndexByte(p, '"')
 		if end < 0 {
 			return false
 		}
@@ -42,7 +43,7 @@ func (in *requestIn) quick(b []byte) bool {
 		}
 		p = trim(p)
 		n := valueLen(p)
-		if n == 0 || twice(given[:i+1]) || !in.member(string(given[i]), p[:n]) {
+		if n == 0 || twice(given[:i+1]) || !in.member(given[i], p[:n]) {
 			return false
 		}
 		if rest, last := past(p[n:], '}'); last {
@@ -54,70 +55,65 @@ func (in *requestIn) quick(b []byte) bool {
 }
 
 // twice says whether the last name was there before.
-func twice(names [][]byte) bool {
+func twice(names []string) bool {
 	last := len(names) - 1
-	for _, n := range names[:last] {
-		if bytes.Equal(n, names[last]) {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(names[:last], names[last])
 }
 
-// trim is b without the white space that it begins with.
-func trim(b []byte) []byte {
-	for len(b) > 0 && (b[0] == ' ' || b[0] == '\n' || b[0] == '\t' || b[0] == '\r') {
-		b = b[1:]
+// trim is s without the white space that it begins with.
+func trim(s string) string {
+	for len(s) > 0 && (s[0] == ' ' || s[0] == '\n' || s[0] == '\t' || s[0] == '\r') {
+		s = s[1:]
 	}
-	return b
+	return s
 }
 
 // past is what follows c, which is to stand behind white space at most.
-func past(b []byte, c byte) (rest []byte, ok bool) {
-	if b = trim(b); len(b) == 0 || b[0] != c {
-		return nil, false
+func past(s string, c byte) (rest string, ok bool) {
+	if s = trim(s); len(s) == 0 || s[0] != c {
+		return "", false
 	}
-	return b[1:], true
+	return s[1:], true
 }
 
-// valueLen is the length of the value that b begins with; 0 if it is neither a
+// valueLen is the length of the value that s begins with; 0 if it is neither a
 // string without escapes, nor an object that is sound and without odd names, nor a
 // whole number of at most nine digits.
-func valueLen(b []byte) int {
+func valueLen(s string) int {
 	n := 0
 	switch {
-	case len(b) == 0:
-	case b[0] == '"':
-		for i, c := range b[1:] {
-			switch {
+	case len(s) == 0:
+	case s[0] == '"':
+		for i := 1; i < len(s); i++ {
+			switch c := s[i]; {
 			case c == '"':
-				return i + 2
+				return i + 1
 			case c == '\\' || c < 0x20:
 				return 0
 			}
 		}
-	case b[0] == '{':
-		n = objectLen(b)
-		if saw, err := scan(b[:n], 1); err != nil || saw.odd {
+	case s[0] == '{':
+		n = objectLen(s)
+		if saw, err := scan([]byte(s[:n]), 1); err != nil || saw.odd {
 			return 0
 		}
 	default:
-		for n < len(b) && b[n] >= '0' && b[n] <= '9' {
+		for n < len(s) && s[n] >= '0' && s[n] <= '9' {
 			n++
 		}
-		if n > 9 || n > 1 && b[0] == '0' || n < len(b) && (b[n] == '.' || b[n] == 'e' || b[n] == 'E') {
+		if n > 9 || n > 1 && s[0] == '0' || n < len(s) && (s[n] == '.' || s[n] == 'e' || s[n] == 'E') {
 			return 0
 		}
 	}
 	return n
 }
 
-// objectLen is where the braces of an object that b may begin with are even; 0 if
+// objectLen is where the braces of an object that s may begin with are even; 0 if
 // they never are.
-func objectLen(b []byte) int {
+func objectLen(s string) int {
 	depth, text := 0, false
-	for i := 0; i < len(b); i++ {
-		switch c := b[i]; {
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
 		case text && c == '\\':
 			i++
 		case c == '"':
@@ -135,7 +131,7 @@ func objectLen(b []byte) int {
 }
 
 // member takes one member; false if it is not what it should be.
-func (in *requestIn) member(name string, raw []byte) bool {
+func (in *requestIn) member(name, raw string) bool {
 	switch name {
 	case "quantity":
 		return number(&in.Quantity, raw)
@@ -146,13 +142,13 @@ func (in *requestIn) member(name string, raw []byte) bool {
 	case "max_total":
 		return money(&in.MaxTotal, raw)
 	case "metadata":
-		in.Metadata = json.RawMessage(bytes.Clone(raw))
+		in.Metadata = json.RawMessage(raw)
 		return raw[0] == '{'
 	}
 	if raw[0] != '"' {
 		return false
 	}
-	text := string(raw[1 : len(raw)-1])
+	text := raw[1 : len(raw)-1]
 	switch name {
 	case "order_id":
 		in.OrderID = text
@@ -180,20 +176,20 @@ func (in *requestIn) member(name string, raw []byte) bool {
 		in.FlagURL = text
 	case "expires_at":
 		in.ExpiresAt = new(time.Time)
-		return in.ExpiresAt.UnmarshalJSON(raw) == nil
+		return in.ExpiresAt.UnmarshalJSON([]byte(raw)) == nil
 	default:
 		return false
 	}
 	return true
 }
 
-func number(dst **int, raw []byte) bool {
-	n, err := strconv.Atoi(string(raw))
+func number(dst **int, raw string) bool {
+	n, err := strconv.Atoi(raw)
 	*dst = &n
 	return err == nil
 }
 
-func money(dst **order.Money, raw []byte) bool {
+func money(dst **order.Money, raw string) bool {
 	*dst = new(order.Money)
-	return raw[0] == '{' && (*dst).UnmarshalJSON(raw) == nil
+	return raw[0] == '{' && (*dst).UnmarshalJSON([]byte(raw)) == nil
 }
