@@ -116,10 +116,11 @@ func readAck(reply *nats.Msg) (a pubAck, err error) {
 	if a, ok := plainAck(reply.Data); ok {
 		return a, nil
 	}
-	if err := json.Unmarshal(reply.Data, &a); err != nil {
-		return pubAck{}, fmt.Errorf("answer %.80q", reply.Data)
+	var other pubAck
+	if err := json.Unmarshal(reply.Data, &other); err != nil {
+		return a, fmt.Errorf("answer %.80q", reply.Data)
 	}
-	return a, nil
+	return other, nil
 }
 
 // plainAck reads what nearly every PubAck looks like, {"stream":"S","seq":7}, with

@@ -30,79 +30,97 @@ const (
 
 func isPage(key string) bool { return strings.HasPrefix(key, pagePrefix) }
 
-// pages gathers the orders of the next page.
+// pages are those that are filled, and wait for the one before to be stored.
 type pages struct {
 	mu      sync.Mutex
-	waiting []*entering
+	waiting []*page
 	writing bool
 }
 
-// entering is an order on its way to a page.
-type entering struct {
-	o    Open
-	done chan error // of capacity 1
+// page is one on its way.
+type page struct {
+	list   []byte // of its orders, as far as it was filled
+	orders int
+	stored chan struct{} // closed once it is, or once err says that nobody knows
+	err    error
 }
 
 // Enter begins to guard an order that is not in the index, a new one, and returns
 // what waits until the page that it is on is durable; after an error it may be on a
 // page or not. That comes before the ack of the order's queue message.
 func (l *Ledger) Enter(ctx context.Context, o Open) (wait func() error) {
-	e := &entering{o: o, done: make(chan error, 1)}
-	p := &l.pages
-	p.mu.Lock()
-	p.waiting = append(p.waiting, e)
-	if !p.writing {
-		p.writing = true
-		go l.writePages()
-	}
-	p.mu.Unlock()
+	p, err := l.pages.add(&o, l.writePages)
 	return func() error {
-		select {
-		case err := <-e.done:
-			return err
-		case <-ctx.Done():
-			return fmt.Errorf("open order %s: %w", e.o.OrderID, ctx.Err())
+		if err == nil {
+			select {
+			case <-p.stored:
+				err = p.err
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
 		}
+		if err != nil {
+			return fmt.Errorf("open order %s: %w", o.OrderID, err)
+		}
+		return nil
 	}
 }
 
-// writePages writes page after page until no order waits. Each time it lets those go
+// add writes an order on the last page that has room. The first that comes has them
+// written.
+func (ps *pages) add(o *Open, write func()) (*page, error) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if last := len(ps.waiting) - 1; last < 0 || ps.waiting[last].orders == maxPage {
+		ps.waiting = append(ps.waiting, &page{list: append(make([]byte, 0, 4<<10), '['), stored: make(chan struct{})})
+	}
+	p := ps.waiting[len(ps.waiting)-1]
+	w := order.NewWriter(p.list)
+	o.write(&w)
+	list, err := w.Done()
+	if err != nil {
+		return nil, err // and on the page there is nothing of it
+	}
+	p.list, p.orders = append(list, ','), p.orders+1
+	if !ps.writing {
+		ps.writing = true
+		go write()
+	}
+	return p, nil
+}
+
+// next takes the page that is to be stored now, nil if no order waits.
+func (ps *pages) next() *page {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if len(ps.waiting) == 0 || ps.waiting[0].orders == 0 {
+		ps.writing = false
+		return nil
+	}
+	p := ps.waiting[0]
+	ps.waiting = append(ps.waiting[:0], ps.waiting[1:]...)
+	return p
+}
+
+// writePages stores page after page until no order waits. Each time it lets those go
 // first who are about to bring an order, so that they share the page.
 func (l *Ledger) writePages() {
 	for {
 		runtime.Gosched()
-		p := &l.pages
-		p.mu.Lock()
-		page := p.waiting
-		if n := min(len(page), maxPage); n > 0 {
-			page, p.waiting = page[:n:n], page[n:]
-		}
-		p.writing = len(page) > 0
-		p.mu.Unlock()
-		if len(page) == 0 {
+		p := l.pages.next()
+		if p == nil {
 			return
 		}
-		err := l.writePage(page)
-		for _, e := range page {
-			e.done <- err
-		}
+		p.err = l.writePage(p)
+		close(p.stored)
 	}
 }
 
-func (l *Ledger) writePage(page []*entering) error {
-	w := order.NewWriter(make([]byte, 0, 256*len(page)))
-	w.OpenList()
-	for _, e := range page {
-		e.o.write(&w)
-	}
-	w.CloseList()
-	data, err := w.Done()
-	if err != nil {
-		return fmt.Errorf("page of open orders: %w", err)
-	}
+func (l *Ledger) writePage(p *page) error {
+	p.list[len(p.list)-1] = ']' // in place of the last comma
 	ctx, cancel := context.WithTimeout(context.Background(), bus.PublishTimeout)
 	defer cancel()
-	if _, err := l.open.Publish(ctx, bus.NewMsg(bus.SubjectKV(bus.BucketOpenOrders, pagePrefix+nuid.Next()), "", data)); err != nil {
+	if _, err := l.open.Publish(ctx, bus.NewMsg(bus.SubjectKV(bus.BucketOpenOrders, pagePrefix+nuid.Next()), "", p.list)); err != nil {
 		return fmt.Errorf("page of open orders: %w", err)
 	}
 	return nil

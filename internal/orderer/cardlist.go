@@ -60,12 +60,12 @@ func (e *cardEntry) write(w *order.Writer) {
 	w.Close()
 }
 
-// cardWish is one that waits for a card.
+// cardWish is one that waits for a card. Those that were answered are used again.
 type cardWish struct {
 	entry     cardEntry
-	over      cardEntry // this one does not hinder it
-	done      chan cardAnswer
-	withdrawn bool // nobody waits any more
+	over      cardEntry       // this one does not hinder it
+	done      chan cardAnswer // of capacity 1
+	withdrawn bool            // nobody waits any more
 }
 
 // cardAnswer: the zero answer is the card.
@@ -77,8 +77,9 @@ type cardAnswer struct {
 // wish asks for a card for an order whose last event is after, until drop or for ttl.
 // The entry that is in its way hinders it, unless it is over.
 func (l *cardList) wish(card, orderID string, after uint64, ttl time.Duration, over cardEntry) *cardWish {
-	w := &cardWish{over: over, done: make(chan cardAnswer, 1),
-		entry: cardEntry{Card: card, Order: orderID, Writer: l.writer, After: after, Until: l.now().Add(ttl).UnixNano()}}
+	w := cardWishes.Get().(*cardWish)
+	w.over = over
+	w.entry = cardEntry{Card: card, Order: orderID, Writer: l.writer, After: after, Until: l.now().Add(ttl).UnixNano()}
 	l.mu.Lock()
 	l.wishes = append(l.wishes, w)
 	if !l.writing {
@@ -89,11 +90,14 @@ func (l *cardList) wish(card, orderID string, after uint64, ttl time.Duration, o
 	return w
 }
 
+var cardWishes = sync.Pool{New: func() any { return &cardWish{done: make(chan cardAnswer, 1)} }}
+
 // answerTo waits for what becomes of a wish: the entry that is in the way, or the
 // zero entry, which is the card. After an error the card is not ours.
 func (l *cardList) answerTo(ctx context.Context, w *cardWish) (cardEntry, error) {
 	select {
 	case a := <-w.done:
+		cardWishes.Put(w) // nobody else knows it any more
 		return a.holder, a.err
 	case <-ctx.Done():
 		l.giveUp(w)

@@ -51,7 +51,8 @@ func (w *Worker) spendGate(ctx context.Context, a *account, cur *order.Record, p
 	}
 	// If we die here: the amount stays counted for the day although nothing was
 	// bought. That errs on the side of spending less.
-	cur.SpendReserved, cur.SpendDay = &price, today
+	reserved := price
+	cur.SpendReserved, cur.SpendDay = &reserved, today
 	return nil, nil
 }
 

@@ -25,32 +25,43 @@ type Meta struct {
 // absent; a quantity or account that is given and empty is refused, not guessed.
 // Its error is an *Error.
 func DecodeRequest(b []byte) (order.Request, Meta, error) {
-	var d document
 	var in requestIn
-	if !in.quick(b) {
-		var err error
-		if d, err = open(b); err != nil {
-			return order.Request{}, d.meta(), err
-		}
-		in = requestIn{}
-		if err := d.decode(&in); err != nil {
-			return in.Request, d.meta(), err
-		}
+	if in.quick(b) {
+		r, err := in.request()
+		return r, Meta{}, err
 	}
+	return decodeRequest(b)
+}
+
+// decodeRequest is DecodeRequest of what quick does not know.
+func decodeRequest(b []byte) (order.Request, Meta, error) {
+	d, err := open(b)
+	if err != nil {
+		return order.Request{}, d.meta(), err
+	}
+	var in requestIn
+	if err := d.decode(&in); err != nil {
+		return in.Request, d.meta(), err
+	}
+	r, err := in.request()
+	return r, d.meta(), err
+}
+
+// request is what came in its one form, or what is wrong with it.
+func (in *requestIn) request() (order.Request, error) {
 	r := in.Request
 	r.Account = order.DefaultAccount
 	if in.Account != nil {
 		r.Account = *in.Account
 	}
-	for _, n := range []struct {
-		name      string
-		from, dst *int
-	}{{"quantity", in.Quantity, &r.Quantity}, {"duration_days", in.DurationDays, &r.DurationDays}} {
-		if n.from == nil {
-			continue
+	if in.Quantity != nil {
+		if r.Quantity = *in.Quantity; r.Quantity == 0 {
+			return r, schemaError("quantity is 0")
 		}
-		if *n.dst = *n.from; *n.from == 0 {
-			return r, d.meta(), schemaError("%s is 0", n.name)
+	}
+	if in.DurationDays != nil {
+		if r.DurationDays = *in.DurationDays; r.DurationDays == 0 {
+			return r, schemaError("duration_days is 0")
 		}
 	}
 	if r.Supplier == order.ESIMFly && r.Product == order.ProductESIM && r.Quantity == 0 {
@@ -58,25 +69,25 @@ func DecodeRequest(b []byte) (order.Request, Meta, error) {
 	}
 	if r.ExpiresAt != nil {
 		if err := checkTime("expires_at", *r.ExpiresAt); err != nil {
-			return r, d.meta(), schemaError("%v", err)
+			return r, schemaError("%v", err)
 		}
 		utc := r.ExpiresAt.UTC()
 		r.ExpiresAt = &utc
 	}
 	var err error
 	if r.Metadata, err = canonicalObject(r.Metadata); err != nil {
-		return r, d.meta(), err
+		return r, err
 	}
 	if len(r.Metadata) > order.MaxMetadata {
-		return r, d.meta(), &Error{Reason: ReasonTooLarge, Text: fmt.Sprintf("metadata is %d bytes, over %d", len(r.Metadata), order.MaxMetadata)}
+		return r, &Error{Reason: ReasonTooLarge, Text: fmt.Sprintf("metadata is %d bytes, over %d", len(r.Metadata), order.MaxMetadata)}
 	}
 	if slices.Contains(order.Suppliers, r.Supplier) && !slices.Contains(order.Products(r.Supplier), r.Product) {
-		return r, d.meta(), &Error{Reason: ReasonUnknownProduct, Text: "supplier " + r.Supplier + " has no product " + quoteShort(r.Product)}
+		return r, &Error{Reason: ReasonUnknownProduct, Text: "supplier " + r.Supplier + " has no product " + quoteShort(r.Product)}
 	}
 	if err := r.Validate(); err != nil {
-		return r, d.meta(), schemaError("%v", err)
+		return r, schemaError("%v", err)
 	}
-	return r, d.meta(), nil
+	return r, nil
 }
 
 // canonicalObject checks that raw is an object (or absent, or null) and sorts
