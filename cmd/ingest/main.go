@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -29,8 +30,11 @@ func run(ctx context.Context, p *service.Process, cfg *ingest.Config) error {
 	defer b.Close()
 	if err := b.Ready(); err != nil {
 		p.Log.Warn("starting without NATS", "error", err)
-	} else if err := b.Need(ctx, bus.StreamWebhooks, bus.StreamDead); err != nil {
-		return err
+	} else if err := b.NeedNow(ctx, bus.StreamWebhooks, bus.StreamDead); err != nil {
+		if cfg.SpoolDir == "" || !errors.Is(err, bus.ErrNoAnswer) {
+			return err
+		}
+		p.Log.Warn("starting without JetStream", "error", err)
 	}
 	w, err := ingest.New(*cfg, ingest.Deps{Bus: b, Log: p.Log, Metrics: p.Metrics, Trace: p.Trace, Work: p.Work})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -68,9 +69,35 @@ func (b *Bus) allowBatches(ctx context.Context, stream string) error {
 	return nil
 }
 
+// needFor is how long Need asks again while nobody answers.
+const needFor = time.Minute
+
 // Need checks that the streams, consumers (as "STREAM/consumer") and buckets (as
-// "kv/bucket") a worker binds to are there, and says all that is missing at once.
+// "kv/bucket") a worker binds to are there, and says all that is missing at once. A
+// cluster that has just lost a node may not answer for seconds: it is asked again for
+// a minute, since who ends for that is started later and later.
 func (b *Bus) Need(ctx context.Context, names ...string) error {
+	for end := time.Now().Add(needFor); ; {
+		err := b.NeedNow(ctx, names...)
+		if !errors.Is(err, ErrNoAnswer) || ctx.Err() != nil || time.Now().After(end) {
+			return err
+		}
+		b.log.Warn("nats: the cluster does not answer, asked again", "error", err)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(needPause):
+		}
+	}
+}
+
+const needPause = 500 * time.Millisecond
+
+// ErrNoAnswer: nobody said whether it is there.
+var ErrNoAnswer = errors.New("no answer from JetStream")
+
+// NeedNow is Need, asking once. Its error wraps ErrNoAnswer unless something is missing.
+func (b *Bus) NeedNow(ctx context.Context, names ...string) error {
 	var missing []string
 	for _, name := range names {
 		var err error
@@ -86,7 +113,7 @@ func (b *Bus) Need(ctx context.Context, names ...string) error {
 		case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrBucketNotFound):
 			missing = append(missing, name)
 		default:
-			return fmt.Errorf("look for %s: %w", name, err)
+			return fmt.Errorf("look for %s: %w: %w", name, ErrNoAnswer, err)
 		}
 	}
 	if len(missing) > 0 {
