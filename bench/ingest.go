@@ -274,7 +274,7 @@ func natsChild() (string, error) {
 // needs in a process of its own. Such a child prints its address and lives until
 // its standard input ends.
 func init() {
-	parts := map[string]func() (string, error){"floor": floorChild, "nats": natsChild}
+	parts := map[string]func() (string, error){"floor": floorChild, "nats": natsChild, "shop": shopChild}
 	part := parts[os.Getenv("BENCH_CHILD")]
 	if part == nil {
 		return

@@ -20,10 +20,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/simline/simline/internal/bus"
-	"github.com/simline/simline/internal/devstack/natsd"
 	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/orderer"
+	"github.com/simline/simline/internal/service"
 	"github.com/simline/simline/internal/supplier"
 	"github.com/simline/simline/internal/supplier/eiotclub"
 )
@@ -31,7 +31,8 @@ import (
 // ordersBench measures the whole order engine against the barest honest loop: a
 // work queue, a KV entry before the call and after it, the call, an event, a
 // double ack, 64 at a time. Both buy from a supplier that answers at once, on the
-// same server, in turn; each order must be there in the end.
+// same server, in turn, which is a process of its own, as the supplier is; each order
+// must be there in the end.
 func ordersBench(ctx context.Context) ([]Result, error) {
 	var out []Result
 	for _, v := range []struct {
@@ -98,46 +99,87 @@ func ordersRounds(ctx context.Context, name string, relaxed bool, n int) ([]Resu
 // orderStage is a fresh server and a supplier that answers at once.
 type orderStage struct {
 	dir      string
-	nats     *natsd.Server
+	natsURL  string
+	shopURL  string
 	bus      *bus.Bus
 	settings bus.Settings
-	shop     *httptest.Server
-	sold     atomic.Int64
+	stops    []func()
 }
 
-func newOrderStage(ctx context.Context, relaxed bool) (*orderStage, error) {
+func newOrderStage(ctx context.Context, relaxed bool) (_ *orderStage, err error) {
 	dir, err := os.MkdirTemp("", "bench-orders-")
 	if err != nil {
 		return nil, err
 	}
 	s := &orderStage{dir: dir, settings: bus.DefaultSettings()}
-	s.settings.AckWait = 5 * time.Minute // nothing is given twice while the machine is busy
-	if s.nats, err = natsd.Start(natsd.Config{StoreDir: dir, RelaxedSync: relaxed}); err != nil {
-		return nil, err
-	}
-	if s.bus, err = bus.Connect(bus.Config{URL: s.nats.URL(), Name: "bench"}); err != nil {
-		return nil, err
-	}
-	if err := s.bus.Provision(ctx, s.settings); err != nil {
-		return nil, err
-	}
-	s.shop = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		w.Header().Set("Content-Type", "application/json")
-		if !strings.HasSuffix(r.URL.Path, "/orderPackage") { // the account's balance, asked for once
-			fmt.Fprint(w, `{"code":"200","message":"ok","data":{"balance":"1000.00","currency":"USD"}}`)
-			return
+	s.stops = append(s.stops, func() { _ = os.RemoveAll(dir) })
+	defer func() {
+		if err != nil {
+			s.close()
 		}
-		fmt.Fprintf(w, `{"code":"200","message":"ok","data":{"orderNumber":"N%[1]d","orderId":%[1]d}}`, s.sold.Add(1))
-	}))
-	return s, nil
+	}()
+	s.settings.AckWait = 5 * time.Minute // nothing is given twice while the machine is busy
+	if s.natsURL, err = s.start(ctx, "nats", "BENCH_DIR="+dir, "BENCH_RELAXED="+strconv.FormatBool(relaxed)); err != nil {
+		return nil, err
+	}
+	if s.shopURL, err = s.start(ctx, "shop"); err != nil {
+		return nil, err
+	}
+	if s.bus, err = bus.Connect(bus.Config{URL: s.natsURL, Name: "bench"}); err != nil {
+		return nil, err
+	}
+	s.stops = append(s.stops, s.bus.Close)
+	return s, s.bus.Provision(ctx, s.settings)
+}
+
+// start starts a part of the stage as a process of its own.
+func (s *orderStage) start(ctx context.Context, part string, env ...string) (addr string, err error) {
+	stop, addr, err := benchChild(ctx, part, env...)
+	if err == nil {
+		s.stops = append(s.stops, stop)
+	}
+	return addr, err
 }
 
 func (s *orderStage) close() {
-	s.shop.Close()
-	s.bus.Close()
-	_ = s.nats.Shutdown()
-	_ = os.RemoveAll(s.dir)
+	for _, stop := range slices.Backward(s.stops) {
+		stop()
+	}
+}
+
+// shopChild is a supplier that answers at once, and counts.
+func shopChild() (string, error) {
+	var sold atomic.Int64
+	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/orderPackage"):
+			fmt.Fprintf(w, `{"code":"200","message":"ok","data":{"orderNumber":"N%[1]d","orderId":%[1]d}}`, sold.Add(1))
+		case r.URL.Path == "/sold":
+			fmt.Fprint(w, sold.Load())
+		default: // the account's balance, asked for once
+			fmt.Fprint(w, `{"code":"200","message":"ok","data":{"balance":"1000.00","currency":"USD"}}`)
+		}
+	})).URL, nil
+}
+
+// sold asks the supplier how many orders it has.
+func (s *orderStage) sold(ctx context.Context) (int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.shopURL+"/sold", nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(string(body))
 }
 
 var benchRequest = bus.SubjectRequest(order.EIOTCLUB, order.ProductPackage)
@@ -186,7 +228,7 @@ func (s *orderStage) worker() (*orderer.Worker, *ledger.Ledger, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	client := eiotclub.New(eiotclub.Config{BaseURL: s.shop.URL, AppKey: "000001", Secret: "a1b1c1d1", HTTP: supplier.NewHTTP(supplier.HTTPConfig{})})
+	client := eiotclub.New(eiotclub.Config{BaseURL: s.shopURL, AppKey: "000001", Secret: "a1b1c1d1", HTTP: supplier.NewHTTP(supplier.HTTPConfig{})})
 	w, err := orderer.New(cfg, orderer.Deps{Bus: s.bus, Ledger: book, Log: slog.New(slog.DiscardHandler), Metrics: orderer.NewMetrics(prometheus.NewRegistry()),
 		Accounts: []orderer.Account{{Supplier: order.EIOTCLUB, Name: "default", Client: client}}, Work: context.Background()})
 	return w, book, err
@@ -194,6 +236,7 @@ func (s *orderStage) worker() (*orderer.Worker, *ledger.Ledger, error) {
 
 // run works until done, and returns what the worker's end was.
 func (s *orderStage) run(ctx context.Context, w *orderer.Worker, done func(context.Context) error) error {
+	defer service.TuneMemory()() // as cmd/orderer does
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
@@ -277,7 +320,11 @@ func (s *orderStage) engine(ctx context.Context, n int) (float64, error) {
 
 // check holds the ledger and the index against what was sold.
 func (s *orderStage) check(ctx context.Context, n int) error {
-	if sold := s.sold.Load(); sold != int64(n) {
+	sold, err := s.sold(ctx)
+	if err != nil {
+		return err
+	}
+	if sold != n {
 		return fmt.Errorf("%d orders, %d calls", n, sold)
 	}
 	events, err := s.bus.JS.Stream(ctx, bus.StreamOrderEvents)

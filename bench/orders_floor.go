@@ -74,7 +74,7 @@ func (s *orderStage) floor(ctx context.Context, n int) (float64, error) {
 		if err != nil {
 			return err
 		}
-		resp, err := client.Post(s.shop.URL+"/api/v3/package/orderPackage", "application/json", bytes.NewReader(msg.Data()))
+		resp, err := client.Post(s.shopURL+"/api/v3/package/orderPackage", "application/json", bytes.NewReader(msg.Data()))
 		if err != nil {
 			return err
 		}

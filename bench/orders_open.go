@@ -44,7 +44,7 @@ func ordersOpen(ctx context.Context) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	admin, pid, stop, err := startOrderer(ctx, bin, "NATS_URL="+s.nats.URL(), "EIOTCLUB_BASE_URL="+shop.URL, "EIOTCLUB_APP_KEY=1",
+	admin, pid, stop, err := startOrderer(ctx, bin, "NATS_URL="+s.natsURL, "EIOTCLUB_BASE_URL="+shop.URL, "EIOTCLUB_APP_KEY=1",
 		"EIOTCLUB_APP_SECRET=bench", "LOG_FORMAT=json", "ORDER_SWEEP_INTERVAL=1s", "ORDER_ACK_WAIT=5m")
 	if err != nil {
 		return nil, err
