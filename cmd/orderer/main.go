@@ -14,7 +14,10 @@ import (
 	"github.com/simline/simline/internal/service"
 )
 
-func main() { os.Exit(service.Main("orderer", &orderer.Config{}, run)) }
+func main() {
+	service.TuneMemory()
+	os.Exit(service.Main("orderer", &orderer.Config{}, run))
+}
 
 // ORDERS ───┐                      ┌─▶ supplier clients ─▶ EIOTCLUB, eSIMfly
 // EVIDENCE ─┼─▶ orderer.Worker ────┼─▶ ledger ─▶ ORDER_EVENTS, open_orders
