@@ -21,8 +21,6 @@ type stand struct {
 var (
 	// errCardBusy: another order for the same card is in flight.
 	errCardBusy = errors.New("another order for the same card is in flight")
-	// errTooLate: the intent took so long to store that its call was not made.
-	errTooLate = errors.New("the intent took too long to store, the call was not made")
 	// errNoPermit: nothing proves that the order was not placed, and no table that a
 	// repeat is safe.
 	errNoPermit = errors.New("an order may not be sent without a permit")
@@ -89,16 +87,18 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit 
 		done(nil)
 		return stand{Entry: cur}, err
 	}
-	if !mine {
-		done(nil)
-		return w.record(ctx, a, intent, w.judge(a, &intent.Record).cardBusy(intent.Record))
-	}
 	// The call follows at once or not at all: past this moment another worker may
 	// have taken the order up, looked, and gone on.
 	left := w.cfg.Timeout - w.now().Sub(start)
-	if left < w.cfg.Timeout/2 {
+	if !mine || left < w.cfg.Timeout/2 {
 		done(nil)
-		return stand{Entry: intent}, errTooLate
+		a.budget.untake()
+		j, why := w.judge(a, &intent.Record), tooLate
+		if !mine {
+			why = nil
+		}
+		// If we die here: the intent stands, as if its call had been made.
+		return w.record(ctx, a, intent, j.unsent(intent.Record, why))
 	}
 	placement, err := a.Client.Place(ctx, supplier.Purchase{Request: cur.Request, Round: intent.Round, Within: left})
 	// If we die here: the intent stands, and the supplier may have the order. A look
@@ -121,12 +121,22 @@ func (w *Worker) intend(ctx context.Context, a *account, cur ledger.Entry, permi
 	return intent, mine, err
 }
 
-// cardBusy is an intent whose call was not made because of its card.
-func (j judge) cardBusy(intent order.Record) order.Record {
+// tooLate is why a call was not made whose intent took long to store.
+var tooLate = &order.Error{Kind: string(supplier.Busy), Code: "(late)", Message: "the intent took too long to store, and its call was not made"}
+
+// unsent is an intent whose call was not made, and who knows that is who would have
+// made it: because of its card, or of what why says. It counts for nothing: an order
+// in doubt has as many safe repeats as before.
+func (j judge) unsent(intent order.Record, why *order.Error) order.Record {
 	r := j.next(intent)
 	r.Attempt--
+	r.Error = why
 	if proof, notPlaced := order.RefusedCall(intent, order.CertainNotPlaced, false); notPlaced {
-		return proof.Wait(r, forCard, j.now.Add(j.timing.WaitMin))
+		waitingFor := forCard
+		if why != nil {
+			waitingFor = why.Kind
+		}
+		return proof.Wait(r, waitingFor, j.now.Add(j.timing.WaitMin))
 	}
 	r.Resends--
 	return j.unknown(r, j.timing.WaitMin)
