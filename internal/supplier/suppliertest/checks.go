@@ -247,6 +247,16 @@ func neverSent(t *testing.T, h Harness) {
 			t.Error("a cancelled call arrived")
 		}
 	})
+	t.Run("its time is over", func(t *testing.T) { // Purchase.Within: from then on others act on the order
+		r := newRig(t, h, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+		}), time.Hour)
+		_, err := r.client.Place(t.Context(), supplier.Purchase{Request: h.Request("conf-within"), Within: 50 * time.Millisecond})
+		if e := failure(t, err); !e.Sent || e.Kind != supplier.Unknown || e.Code != "(timeout)" {
+			t.Errorf("got %+v, want kind unknown, sent, timeout", e)
+		}
+	})
 	t.Run("cancelled while waiting", func(t *testing.T) {
 		arrived := make(chan struct{})
 		r := newRig(t, h, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
