@@ -21,6 +21,7 @@ import (
 	simeiotclub "github.com/simline/simline/internal/sim/eiotclub"
 	"github.com/simline/simline/internal/sim/eiotclub/feed"
 	simesimfly "github.com/simline/simline/internal/sim/esimfly"
+	"github.com/simline/simline/internal/wire"
 )
 
 // Config says how hard and how long.
@@ -300,5 +301,35 @@ func (s *Site) Diagnose(ctx context.Context) string {
 		}
 		_ = w.Stop()
 	}
+	s.unsettled(ctx, &b)
 	return b.String()
 }
+
+// unsettled writes what became of each order that is not settled, event by event.
+func (s *Site) unsettled(ctx context.Context, b *strings.Builder) {
+	records, err := s.Ledger.Records()
+	if err != nil {
+		fmt.Fprintf(b, "ledger: %v\n", err)
+	}
+	for id, last := range records {
+		if last.State.Settled() {
+			continue
+		}
+		events, _, err := s.operator.Range(ctx, bus.StreamOrderEvents, bus.SubjectOrderHistory(id), 1, maxHistory)
+		if err != nil {
+			fmt.Fprintf(b, "%s: %v\n", id, err)
+		}
+		for _, m := range events {
+			r, _, err := wire.DecodeOrderEvent(m.Data)
+			if err != nil {
+				fmt.Fprintf(b, "%s: event %d: %v\n", id, m.Sequence, err)
+				continue
+			}
+			fmt.Fprintf(b, "%s %s %s %s %s %s by %q, attempt %d, resends %d, in doubt %t, stored %s after it, reason %q, error %+v, looks %+v\n", id, r.Product,
+				r.At.Format(time.StampMilli), r.State, r.Certainty, r.Evidence, r.Writer, r.Attempt, r.Resends, r.InDoubt, m.Time.Sub(r.At).Round(time.Millisecond), r.Reason, r.Error, r.LookLog)
+		}
+	}
+}
+
+// maxHistory bounds what is shown of one order.
+const maxHistory = 40
