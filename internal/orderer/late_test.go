@@ -22,8 +22,8 @@ type slowIntents struct {
 
 func (s *slowIntents) Append(ctx context.Context, prev ledger.Entry, next order.Record) (ledger.Entry, error) {
 	e, err := s.Ledger.Append(ctx, prev, next)
-	if n := s.seen.Load(); err == nil && next.State == order.Intent {
-		if n = s.seen.Add(1); s.from <= n && n <= s.to {
+	if err == nil && next.State == order.Intent {
+		if n := s.seen.Add(1); s.from <= n && n <= s.to {
 			s.took()
 		}
 	}
