@@ -26,18 +26,16 @@ type Committer struct {
 	b      *Bus
 	opts   CommitOptions
 	prefix string // of reply subjects; what follows is the flight's number
-	batch  string // of batch ids; what follows counts them
+	batch  string // prefix of batch ids
 	sub    *nats.Subscription
 
 	mu      sync.Mutex
 	queue   []*commit
-	singles int                // single messages in flight
-	batched bool               // a batch is in flight
-	last    uint64             // number of a flight
-	sent    uint64             // batches
-	flights map[uint64]*flight // those that wait for an answer
-	idle    []*flight          // those that may be used again
-	timer   *time.Timer        // armed while there are flights
+	singles int  // single messages in flight
+	batched bool // a batch is in flight
+	last    uint64
+	flights map[uint64]*flight
+	timer   *time.Timer // armed while there are flights
 	closed  bool
 	awake   atomic.Bool // a pump is about to run
 	pumping bool        // a pump is at work
@@ -192,32 +190,23 @@ func (c *Committer) pump() {
 	}
 	c.pumping = true
 	for !c.closed && !c.batched && len(c.queue) > 0 && !c.gathering() {
-		f := c.next()
-		if f == nil {
+		var members []*commit
+		switch {
+		case c.worthBatch(len(c.queue)):
+			members = c.take()
+		case c.singles < 8 || c.singles < maxSingles && time.Duration(c.singles)*c.perSingle < ahead:
+			members = c.queue[:1:1]
+			c.queue = c.queue[1:]
+		}
+		if members == nil {
 			break
 		}
+		n, msgs := c.launch(members)
 		c.mu.Unlock()
-		c.send(f)
+		c.send(n, msgs)
 		c.mu.Lock()
 	}
 	c.pumping = false
-}
-
-// next makes a flight of what is to leave now, nil if it is nothing; mu is held.
-func (c *Committer) next() *flight {
-	switch {
-	case c.worthBatch(len(c.queue)):
-		if members := c.take(); len(members) > 1 {
-			return c.launch(nil, members)
-		} else {
-			return c.launch(members[0], nil)
-		}
-	case c.singles < 8 || c.singles < maxSingles && time.Duration(c.singles)*c.perSingle < ahead:
-		p := c.queue[0]
-		c.queue = c.queue[1:]
-		return c.launch(p, nil)
-	}
-	return nil
 }
 
 // take removes the next batch from the queue. Two messages of one message id or

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -9,25 +10,14 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// flight is one write that waits for its PubAck. The server remembers each subject that
-// it answers on, and to learn a new one costs it more than the answer does: so a flight
-// that was answered is used again, on the same subject.
+// flight is one write that waits for its PubAck.
 type flight struct {
-	number  uint64
-	reply   string    // the subject that it is answered on
-	single  *commit   // what it carries: one message
-	members []*commit // or a batch
-	batchID string
+	members []*commit
+	msgs    []*nats.Msg  // theirs: a member that was given up may be another's by now
+	one     [1]*nats.Msg // of which msgs is made, if it is one
 	at      time.Time
-	ahead   int    // singles that lay before the server when it left
-	stored  uint64 // the sequence of its last answer
-}
-
-// echoes says whether a is the answer to this flight's write before, told again: after
-// a change of leader both may tell it. A flight is used again after a plain PubAck
-// only, and what the server stores since has a sequence beyond that.
-func (f *flight) echoes(a pubAck) bool {
-	return a.Error == nil && a.Seq > 0 && (a.Seq == f.stored || a.Seq < f.stored && !a.Duplicate)
+	ahead   int // singles that lay before the server when it left
+	batch   bool
 }
 
 // Headers of an atomic batch.
@@ -37,68 +27,61 @@ const (
 	headerBatchCommit = "Nats-Batch-Commit"
 )
 
-// launch makes a flight of one message or of a batch; mu is held.
-func (c *Committer) launch(single *commit, members []*commit) *flight {
-	var f *flight
-	if last := len(c.idle) - 1; last >= 0 {
-		f, c.idle = c.idle[last], c.idle[:last]
-	} else {
-		c.last++
-		f = &flight{number: c.last, reply: c.prefix + strconv.FormatUint(c.last, 36)}
+// launch records a flight; mu is held. What is to be sent is taken down here, since
+// who sends it may be kept waiting until it was given up.
+func (c *Committer) launch(members []*commit) (n uint64, msgs []*nats.Msg) {
+	c.last++
+	f := &flight{members: members, at: time.Now(), ahead: c.singles, batch: len(members) > 1}
+	f.msgs = f.one[:0]
+	for _, p := range members {
+		f.msgs = append(f.msgs, p.msg)
 	}
-	f.single, f.members, f.at, f.ahead = single, members, time.Now(), c.singles
-	if members == nil {
-		c.singles++
-	} else {
+	if f.batch {
 		c.batched = true
-		c.sent++
-		f.batchID = c.batch + strconv.FormatUint(c.sent, 36)
+	} else {
+		c.singles++
 	}
-	c.flights[f.number] = f
+	c.flights[c.last] = f
 	if c.timer == nil {
 		c.timer = time.AfterFunc(PublishTimeout, c.expire)
 	}
-	return f
+	return c.last, f.msgs
 }
 
-// send sends what a flight carries. From the last of it on the flight may be answered,
-// and another's.
-func (c *Committer) send(f *flight) {
-	n := f.number
+func (c *Committer) reply(n uint64) string { return c.prefix + strconv.FormatUint(n, 36) }
+
+// send sends a flight's messages. From the last of them on it may be answered, and the
+// messages may be changed by who published them.
+func (c *Committer) send(n uint64, msgs []*nats.Msg) {
 	var err error
-	if f.members != nil {
-		err = c.sendBatch(f)
+	if len(msgs) == 1 {
+		msgs[0].Reply = c.reply(n)
+		err = c.b.NC.PublishMsg(msgs[0])
 	} else {
-		f.single.msg.Reply = f.reply
-		err = c.b.NC.PublishMsg(f.single.msg)
+		err = c.sendBatch(n, msgs)
 	}
 	if err != nil { // nothing of it will be stored: a batch's commit was not sent
-		c.land(n, err)
+		c.land(n, commitResult{err: err})
 	}
 }
 
-// sendBatch sends a batch. Only the last message asks for an answer; the server
-// reports there whatever was wrong with any of them.
-func (c *Committer) sendBatch(f *flight) error {
-	members, id, reply := f.members, []string{f.batchID}, f.reply
-	for i, p := range members {
-		h := p.msg.Header
-		if h == nil {
-			h = nats.Header{}
-			p.msg.Header = h
-		}
+// sendBatch sends a batch. Only the last message asks for an answer; the server reports
+// there whatever was wrong with any of them. Nothing of theirs is changed: the answer
+// may come while this runs, and what was answered is used again.
+func (c *Committer) sendBatch(n uint64, msgs []*nats.Msg) error {
+	id := []string{c.batch + strconv.FormatUint(n, 36)}
+	h := make(nats.Header, 8)
+	for i, msg := range msgs {
+		clear(h)
+		maps.Copy(h, msg.Header)
 		h[headerBatchID] = id
 		h[headerBatchSeq] = []string{strconv.Itoa(i + 1)}
-		p.msg.Reply = ""
-		if i == len(members)-1 {
+		m := nats.Msg{Subject: msg.Subject, Header: h, Data: msg.Data}
+		if i == len(msgs)-1 {
 			h[headerBatchCommit] = []string{"1"}
-			p.msg.Reply = reply
+			m.Reply = c.reply(n)
 		}
-		err := c.b.NC.PublishMsg(p.msg)
-		delete(h, headerBatchID)
-		delete(h, headerBatchSeq)
-		delete(h, headerBatchCommit)
-		if err != nil {
+		if err := c.b.NC.PublishMsg(&m); err != nil {
 			return err
 		}
 	}
@@ -111,56 +94,27 @@ func (c *Committer) answer(m *nats.Msg) {
 	if err != nil {
 		return // not one of ours
 	}
+	f := c.remove(n, true)
+	if f == nil {
+		return // too late: it was given up as unknown
+	}
+	defer c.pump()
 	a, err := readAck(m)
-	c.mu.Lock()
-	f := c.flights[n]
-	if f == nil || f.echoes(a) {
-		c.mu.Unlock()
-		return // given up as unknown by now, or told before
-	}
-	single, members := f.single, f.members
-	c.forget(f)
-	c.learn(f)
-	if members != nil {
-		c.gather(len(members))
-	}
-	if err == nil && a.plain() {
-		f.single, f.members, f.stored = nil, nil, a.Seq
-		c.idle = append(c.idle, f)
-	}
-	c.mu.Unlock()
-	if members == nil {
-		single.answer(a, err)
-	} else {
-		c.answerBatch(members, a, err)
-	}
-	c.pump()
-}
-
-func (p *commit) answer(a pubAck, err error) {
-	if err != nil {
-		p.fail(err)
-		return
-	}
-	ack, err := a.of(p.msg.Subject)
-	p.done <- commitResult{ack, err}
-}
-
-func (c *Committer) answerBatch(members []*commit, a pubAck, err error) {
 	switch {
-	case err == nil && a.Error != nil:
+	case err != nil:
+		f.fail(err)
+	case !f.batch:
+		ack, err := a.of(f.msgs[0].Subject)
+		f.members[0].done <- commitResult{ack, err}
+	case a.Error != nil:
 		// Nothing of it was stored (a store that broke half way is caught by each
 		// member's own guard). One by one each learns its own fate.
-		c.oneByOne(members)
-		return
-	case err == nil && a.BatchSize != len(members):
-		err = fmt.Errorf("batch of %d answered as %d", len(members), a.BatchSize)
-	}
-	first := a.Seq - uint64(len(members)) + 1
-	for i, p := range members {
-		if err != nil {
-			p.fail(err)
-		} else {
+		c.oneByOne(f.members)
+	case a.BatchSize != len(f.members):
+		f.fail(fmt.Errorf("batch of %d answered as %d", len(f.members), a.BatchSize))
+	default:
+		first := a.Seq - uint64(len(f.members)) + 1
+		for i, p := range f.members {
 			p.done <- commitResult{ack: Ack{Sequence: first + uint64(i)}}
 		}
 	}
@@ -175,16 +129,34 @@ func (c *Committer) oneByOne(members []*commit) {
 			p.done <- commitResult{err: fmt.Errorf("publish %s: %w: %w", p.msg.Subject, errNotSent, nats.ErrConnectionClosed)}
 			continue
 		}
-		f := c.launch(p, nil)
+		n, msgs := c.launch([]*commit{p})
 		c.mu.Unlock()
-		c.send(f)
+		c.send(n, msgs)
 	}
 }
 
-// forget takes a flight out of those that wait; mu is held.
-func (c *Committer) forget(f *flight) {
-	delete(c.flights, f.number)
-	if f.members != nil {
+// remove takes a flight out; nil if it is not there any more.
+func (c *Committer) remove(n uint64, answered bool) *flight {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.flights[n]
+	if f == nil {
+		return nil
+	}
+	c.forget(n, f)
+	if answered {
+		c.learn(f)
+	}
+	if answered && f.batch {
+		c.gather(len(f.members))
+	}
+	return f
+}
+
+// forget takes a flight out of the books; mu is held.
+func (c *Committer) forget(n uint64, f *flight) {
+	delete(c.flights, n)
+	if f.batch {
 		c.batched = false
 	} else {
 		c.singles--
@@ -192,31 +164,17 @@ func (c *Committer) forget(f *flight) {
 }
 
 // land ends a flight whose message could not be handed to the connection.
-func (c *Committer) land(n uint64, err error) {
-	c.mu.Lock()
-	f := c.flights[n]
-	if f != nil {
-		c.forget(f)
-	}
-	c.mu.Unlock()
-	if f != nil {
-		f.fail(err)
+func (c *Committer) land(n uint64, r commitResult) {
+	if f := c.remove(n, false); f != nil {
+		f.fail(r.err)
 		c.pump()
 	}
 }
 
-// fail ends what a flight carries that is never used again.
 func (f *flight) fail(err error) {
-	if f.members == nil {
-		f.single.fail(err)
+	for i, p := range f.members {
+		p.done <- commitResult{err: publishError(f.msgs[i].Subject, err)}
 	}
-	for _, p := range f.members {
-		p.fail(err)
-	}
-}
-
-func (p *commit) fail(err error) {
-	p.done <- commitResult{err: publishError(p.msg.Subject, err)}
 }
 
 // expire gives up flights older than PublishTimeout as unknown.
@@ -224,10 +182,10 @@ func (c *Committer) expire() {
 	now := time.Now()
 	var late []*flight
 	c.mu.Lock()
-	for _, f := range c.flights {
+	for n, f := range c.flights {
 		if now.Sub(f.at) >= PublishTimeout {
 			late = append(late, f)
-			c.forget(f)
+			c.forget(n, f)
 		}
 	}
 	c.timer = nil

@@ -43,7 +43,7 @@ func (c *Committer) worthBatch(n int) bool {
 // one that is.
 func (c *Committer) learn(f *flight) {
 	took := time.Since(f.at)
-	if f.members != nil {
+	if f.batch {
 		c.perBatch = nearlyLeast(c.batches, c.perBatch, took)
 		c.batches++
 		c.window = 0

@@ -97,9 +97,6 @@ type pubAck struct {
 	Error     *jetstream.APIError `json:"error"`
 }
 
-// plain says that it tells of what was stored just now, and of nothing else.
-func (a pubAck) plain() bool { return a.Seq > 0 && a.Error == nil && !a.Duplicate }
-
 // of is what it says of the message on subject.
 func (a pubAck) of(subject string) (Ack, error) {
 	if a.Error != nil {
