@@ -30,11 +30,8 @@ func run(ctx context.Context, p *service.Process, cfg *ingest.Config) error {
 	defer b.Close()
 	if err := b.Ready(); err != nil {
 		p.Log.Warn("starting without NATS", "error", err)
-	} else if err := b.NeedNow(ctx, bus.StreamWebhooks, bus.StreamDead); err != nil {
-		if cfg.SpoolDir == "" || !errors.Is(err, bus.ErrNoAnswer) {
-			return err
-		}
-		p.Log.Warn("starting without JetStream", "error", err)
+	} else if err := need(ctx, p, b, cfg.SpoolDir != ""); err != nil {
+		return err
 	}
 	w, err := ingest.New(*cfg, ingest.Deps{Bus: b, Log: p.Log, Metrics: p.Metrics, Trace: p.Trace, Work: p.Work})
 	if err != nil {
@@ -43,4 +40,18 @@ func run(ctx context.Context, p *service.Process, cfg *ingest.Config) error {
 	p.Admin.Handle("GET /rejected", w.Rejected())
 	p.Admin.Ready("store", w.Ready)
 	return w.Run(ctx)
+}
+
+// need checks that there is where to store. With a spool nothing waits for a cluster
+// that does not answer.
+func need(ctx context.Context, p *service.Process, b *bus.Bus, spooled bool) error {
+	if !spooled {
+		return b.Need(ctx, bus.StreamWebhooks, bus.StreamDead)
+	}
+	err := b.NeedNow(ctx, bus.StreamWebhooks, bus.StreamDead)
+	if errors.Is(err, bus.ErrNoAnswer) {
+		p.Log.Warn("starting without JetStream", "error", err)
+		return nil
+	}
+	return err
 }

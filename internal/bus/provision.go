@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -96,7 +97,19 @@ const needPause = 500 * time.Millisecond
 // ErrNoAnswer: nobody said whether it is there.
 var ErrNoAnswer = errors.New("no answer from JetStream")
 
-// NeedNow is Need, asking once. Its error wraps ErrNoAnswer unless something is missing.
+// unanswered: nobody has the word in the cluster just now, or nobody hears us.
+func unanswered(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode == errCodeUnavailable
+	}
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
+}
+
+// errCodeUnavailable: "JetStream system temporarily unavailable".
+const errCodeUnavailable = 10008
+
+// NeedNow is Need, asking once. Its error wraps ErrNoAnswer where nobody said.
 func (b *Bus) NeedNow(ctx context.Context, names ...string) error {
 	var missing []string
 	for _, name := range names {
@@ -112,8 +125,10 @@ func (b *Bus) NeedNow(ctx context.Context, names ...string) error {
 		case err == nil:
 		case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrBucketNotFound):
 			missing = append(missing, name)
-		default:
+		case unanswered(err):
 			return fmt.Errorf("look for %s: %w: %w", name, ErrNoAnswer, err)
+		default:
+			return fmt.Errorf("look for %s: %w", name, err)
 		}
 	}
 	if len(missing) > 0 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -98,7 +99,7 @@ func (ps *pages) next() *page {
 		return nil
 	}
 	p := ps.waiting[0]
-	ps.waiting = append(ps.waiting[:0], ps.waiting[1:]...)
+	ps.waiting = slices.Delete(ps.waiting, 0, 1)
 	return p
 }
 

@@ -41,7 +41,7 @@ type Record struct {
 	// NotBefore: nothing is done with the order before this moment.
 	NotBefore *time.Time `json:"not_before,omitempty"`
 	// WaitingFor says what a waiting order waits for: an error kind, "switch",
-	// "breaker", "budget", "spend_limit" or "card".
+	// "breaker", "budget", "spend_limit", "card" or "ledger".
 	WaitingFor string `json:"waiting_for,omitempty"`
 	// AcceptedAt is when the request was first seen; FirstSentAt and LastSentAt
 	// bound the calls that may have placed it.

@@ -17,6 +17,7 @@ const (
 	forBudget  = "budget"
 	forSpend   = "spend_limit"
 	forCard    = "card"
+	forLedger  = "ledger" // it was slow to store what must stand before a call
 )
 
 // shut is a gate that keeps an order from being sent: for good, or until a moment.

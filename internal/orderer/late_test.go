@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/sim/fault"
@@ -70,5 +72,51 @@ func TestAnIntentThatWasStoredTooLate(t *testing.T) {
 				t.Errorf("%d attempts, %d resends after %d intents, want %d and %d", got.Attempt, got.Resends, slow.seen.Load(), calls, calls-1)
 			}
 		})
+	}
+}
+
+// overtakenIntent is a ledger whose process stands still once the first intent is stored.
+type overtakenIntent struct {
+	Ledger
+	stood atomic.Bool
+	then  func(ledger.Entry)
+}
+
+func (o *overtakenIntent) Append(ctx context.Context, prev ledger.Entry, next order.Record) (ledger.Entry, error) {
+	e, err := o.Ledger.Append(ctx, prev, next)
+	if err == nil && next.State == order.Intent && o.stood.CompareAndSwap(false, true) {
+		o.then(e)
+	}
+	return e, err
+}
+
+// What is counted for the day goes with the order. A worker that stood still after its
+// intent makes no call, and another may have taken the order up by then: it buys on
+// what was counted, which is not to be given back.
+func TestWhatAnotherSpendsStaysCounted(t *testing.T) {
+	w := limited(t, "6.00")
+	set := w.dayClock(noon)
+	w.worker.ledger = &overtakenIntent{Ledger: w.ledger, then: func(e ledger.Entry) {
+		set(noon.Add(time.Minute))
+		r := e.Record // another worker found it, and is about to look
+		r.At, r.State, r.InDoubt = noon.Add(50*time.Second), order.Unknown, true
+		r.NotBefore = &r.At
+		if _, err := w.ledger.Append(context.Background(), e, r); err != nil {
+			t.Error(err)
+		}
+	}}
+	wait := w.events()
+	w.run()
+	r := flyOrder("one")
+	w.publish(r)
+	if got := wait(r.OrderID, order.Fulfilled, order.Held); got.State != order.Fulfilled || w.bought(r) != 1 {
+		t.Fatalf("%s, bought %d times: %s", got.State, w.bought(r), got.Reason)
+	}
+	sum, err := w.worker.budgets.(jetstream.KeyValue).Get(t.Context(), "spend.esimfly.default.2026-01-15")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(sum.Value()) != `"5.44"` {
+		t.Errorf("5.44 was spent, and %s is counted", sum.Value())
 	}
 }

@@ -51,9 +51,9 @@ func (w *Worker) place(ctx context.Context, a *account, cur ledger.Entry, permit
 	if s != nil {
 		return w.shutOut(ctx, a, cur, permit, s)
 	}
-	next, err := w.send(ctx, a, cur, permit, object)
-	if (errors.Is(err, ledger.ErrMoved) || errors.Is(err, errBreaker)) && counted == nil {
-		w.unspend(ctx, a, cur.Record) // counted just now, and nothing was sent
+	next, begun, err := w.send(ctx, a, cur, permit, object)
+	if !begun && counted == nil {
+		w.unspend(ctx, a, cur.Record) // counted just now, and no intent says so
 		cur.SpendReserved, cur.SpendDay = nil, ""
 	}
 	if errors.Is(err, errBreaker) {
@@ -72,12 +72,13 @@ func (w *Worker) shutOut(ctx context.Context, a *account, cur ledger.Entry, perm
 }
 
 // send makes one purchase, for an object that is held: the intent is durable before
-// the call, and the outcome follows it.
-func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit supplier.Permit, object string) (stand, error) {
+// the call, and the outcome follows it. begun: an intent may stand, and what was
+// counted for the day is its order's, whoever goes on with it.
+func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit supplier.Permit, object string) (next stand, begun bool, err error) {
 	done, err := a.breaker.Allow()
 	if err != nil {
 		a.budget.untake()
-		return stand{Entry: cur}, errBreaker
+		return stand{Entry: cur}, false, errBreaker
 	}
 	start := w.now()
 	intent, mine, err := w.intend(ctx, a, cur, permit, object)
@@ -85,27 +86,30 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit 
 	// order up cannot know that, and looks first.
 	if err != nil {
 		done(nil)
-		return stand{Entry: cur}, err
+		return stand{Entry: cur}, !errors.Is(err, ledger.ErrMoved), err
 	}
 	// The call follows at once or not at all: past this moment another worker may
 	// have taken the order up, looked, and gone on.
+	checked := time.Now()
 	left := w.cfg.Timeout - w.now().Sub(start)
-	if !mine || left < w.cfg.Timeout/2 {
+	if late := left < w.cfg.Timeout/2; late || !mine {
 		done(nil)
 		a.budget.untake()
-		j, why := w.judge(a, &intent.Record), tooLate
-		if !mine {
-			why = nil
+		why, reason := forCard, ""
+		if mine {
+			why, reason = forLedger, "the intent took too long to store, and its call was not made"
 		}
 		// If we die here: the intent stands, as if its call had been made.
-		return w.record(ctx, a, intent, j.unsent(intent.Record, why))
+		next, err = w.outcome(ctx, a, intent, w.judge(a, &intent.Record).unsent(intent.Record, why, reason))
+		return next, true, err
 	}
-	placement, err := a.Client.Place(ctx, supplier.Purchase{Request: cur.Request, Round: intent.Round, Within: left})
+	placement, err := a.Client.Place(ctx, supplier.Purchase{Request: cur.Request, Round: intent.Round, Until: checked.Add(left)})
 	// If we die here: the intent stands, and the supplier may have the order. A look
 	// finds it, or a safe repeat does.
 	done(a.learn(err, true))
 	a.sawBalance(placement.Balance)
-	return w.outcome(ctx, a, intent, w.decide.verdict(w.judge(a, &intent.Record), intent.Record, placement, err))
+	next, err = w.outcome(ctx, a, intent, w.decide.verdict(w.judge(a, &intent.Record), intent.Record, placement, err))
+	return next, true, err
 }
 
 // intend makes the intent durable and takes the card over all replicas, both at
@@ -121,22 +125,14 @@ func (w *Worker) intend(ctx context.Context, a *account, cur ledger.Entry, permi
 	return intent, mine, err
 }
 
-// tooLate is why a call was not made whose intent took long to store.
-var tooLate = &order.Error{Kind: string(supplier.Busy), Code: "(late)", Message: "the intent took too long to store, and its call was not made"}
-
-// unsent is an intent whose call was not made, and who knows that is who would have
-// made it: because of its card, or of what why says. It counts for nothing: an order
-// in doubt has as many safe repeats as before.
-func (j judge) unsent(intent order.Record, why *order.Error) order.Record {
+// unsent is an intent whose call was not made, as only who would have made it knows. It
+// counts for nothing: an order in doubt has as many safe repeats as before.
+func (j judge) unsent(intent order.Record, why, reason string) order.Record {
 	r := j.next(intent)
 	r.Attempt--
-	r.Error = why
+	r.Reason = reason
 	if proof, notPlaced := order.RefusedCall(intent, order.CertainNotPlaced, false); notPlaced {
-		waitingFor := forCard
-		if why != nil {
-			waitingFor = why.Kind
-		}
-		return proof.Wait(r, waitingFor, j.now.Add(j.timing.WaitMin))
+		return proof.Wait(r, why, j.now.Add(j.timing.WaitMin))
 	}
 	r.Resends--
 	return j.unknown(r, j.timing.WaitMin)

@@ -99,9 +99,9 @@ type Call struct {
 	URL    string
 	Header http.Header // sent as it is written; not what frames a request: Host, Content-Length, Connection …
 	Body   []byte
-	// Within bounds it as HTTPConfig.Timeout does, if it is shorter and not 0. A
-	// context's deadline does so as well, at the price of a timer.
-	Within time.Duration
+	// Until is when it is over at the latest; zero is no such moment. A context's
+	// deadline does the same, at the price of a timer.
+	Until time.Time
 }
 
 // Answer is a whole HTTP response, whatever its status.
@@ -170,7 +170,10 @@ var requests = sync.Pool{New: func() any { return new([]byte) }}
 // call sends one request. sent is false only if no byte of it was handed to the
 // kernel.
 func (h *HTTP) call(ctx context.Context, c Call) (r reply, sent bool, err error) {
-	end := time.Now().Add(min(h.cfg.Timeout, cmp.Or(c.Within, h.cfg.Timeout)))
+	end := time.Now().Add(h.cfg.Timeout)
+	if !c.Until.IsZero() && c.Until.Before(end) {
+		end = c.Until
+	}
 	if own, ok := ctx.Deadline(); ok && own.Before(end) {
 		end = own
 	}
@@ -216,6 +219,9 @@ func (h *HTTP) call(ctx context.Context, c Call) (r reply, sent bool, err error)
 // connect is a connection that is fit to be written to until end: an idle one
 // that is quiet, unless it is to be fresh, else a new one.
 func (h *HTTP) connect(ctx context.Context, to *target, end time.Time, fresh bool) (*conn, error) {
+	if !time.Now().Before(end) {
+		return nil, context.DeadlineExceeded
+	}
 	for !fresh && ctx.Err() == nil {
 		c := h.pool.get(to.key)
 		if c == nil {

@@ -93,9 +93,9 @@ type Purchase struct {
 	order.Request
 	// Round makes eSIMfly's RequestID anew after a certain refusal.
 	Round int
-	// Within is how long the call may take: once that is over, others act on the order.
-	// At most, and if it is 0, the client's own time-out.
-	Within time.Duration
+	// Until is when the call is over, answered or not: from then on others may act on the
+	// order. Nothing of it leaves after that. Zero is the client's own time-out.
+	Until time.Time
 }
 
 // Placement is an order as its supplier knows it.

@@ -61,11 +61,11 @@ var header = http.Header{"Content-Type": {"application/json;charset=utf-8"}, "Ac
 
 // call signs and makes one call. The envelope is there whenever the answer was
 // one, beside an error as well: a duplicate refusal may carry the order in its data.
-func (c *Client) call(ctx context.Context, op string, p params, within time.Duration) (envelope, supplier.Answer, error) {
+func (c *Client) call(ctx context.Context, op string, p params, until time.Time) (envelope, supplier.Answer, error) {
 	now := c.http.Now().Add(time.Duration(c.clockOffset.Load()))
 	answer, err := c.http.Do(ctx, supplier.Call{
 		Op: op, Method: http.MethodPost, URL: c.cfg.BaseURL + "/api/v3/" + op,
-		Header: header, Body: p.signed(c.cfg.AppKey, c.cfg.Secret, now), Within: within,
+		Header: header, Body: p.signed(c.cfg.AppKey, c.cfg.Secret, now), Until: until,
 	})
 	var e envelope
 	if err == nil {
@@ -89,7 +89,7 @@ func observed(op string, e envelope, err error) string {
 
 // read makes a call that spends nothing and decodes its data into v.
 func (c *Client) read(ctx context.Context, op string, p params, v any) (envelope, error) {
-	e, answer, err := c.call(ctx, op, p, 0)
+	e, answer, err := c.call(ctx, op, p, time.Time{})
 	if err != nil {
 		return e, err
 	}

@@ -22,7 +22,7 @@ func (c *Client) Place(ctx context.Context, p supplier.Purchase) (supplier.Place
 	if op == "" {
 		return supplier.Placement{}, &supplier.Error{Op: "purchase", Kind: supplier.Refused, Code: "(unknown product)", Message: p.Product}
 	}
-	e, answer, err := c.call(ctx, op, params, p.Within)
+	e, answer, err := c.call(ctx, op, params, p.Until)
 	if err == nil {
 		placement, err := read(e.Data)
 		if err == nil && placement.SupplierOrderID == "" {

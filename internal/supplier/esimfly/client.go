@@ -76,7 +76,7 @@ func (c *Client) RequestID(orderID string, round int) string { return RequestID(
 
 // call signs and makes one call under /api/v1/business. The query is not signed
 // (D: the body is, which a GET has not).
-func (c *Client) call(ctx context.Context, op, method, pathAndQuery, requestID string, body []byte, within time.Duration) (supplier.Answer, error) {
+func (c *Client) call(ctx context.Context, op, method, pathAndQuery, requestID string, body []byte, until time.Time) (supplier.Answer, error) {
 	now := c.http.Now().Add(time.Duration(c.clockOffset.Load()))
 	timestamp := strconv.FormatInt(now.UnixMilli(), 10)
 	header := http.Header{
@@ -91,7 +91,7 @@ func (c *Client) call(ctx context.Context, op, method, pathAndQuery, requestID s
 	if body != nil {
 		header["Content-Type"] = []string{"application/json"}
 	}
-	answer, err := c.http.Do(ctx, supplier.Call{Op: op, Method: method, URL: c.cfg.BaseURL + "/api/v1/business" + pathAndQuery, Header: header, Body: body, Within: within})
+	answer, err := c.http.Do(ctx, supplier.Call{Op: op, Method: method, URL: c.cfg.BaseURL + "/api/v1/business" + pathAndQuery, Header: header, Body: body, Until: until})
 	if err == nil {
 		c.budget(answer)
 	}
@@ -155,7 +155,7 @@ func limitReset(h http.Header, now time.Time) time.Time {
 // get makes a call that spends nothing, under a request id of its own, and
 // decodes its answer into v.
 func (c *Client) get(ctx context.Context, op, pathAndQuery string, v any) error {
-	answer, err := c.call(ctx, op, http.MethodGet, pathAndQuery, uuid.NewString(), nil, 0)
+	answer, err := c.call(ctx, op, http.MethodGet, pathAndQuery, uuid.NewString(), nil, time.Time{})
 	if err == nil {
 		err = decode(op, answer, c.http.Now(), v)
 	}

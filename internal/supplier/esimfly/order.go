@@ -46,7 +46,7 @@ func (c *Client) Place(ctx context.Context, p supplier.Purchase) (supplier.Place
 	if err != nil {
 		return supplier.Placement{}, &supplier.Error{Op: op, Kind: supplier.Refused, Code: "(bad request)", Err: err}
 	}
-	answer, err := c.call(ctx, op, http.MethodPost, "/esims/order", RequestID(p.OrderID, p.Round), body, p.Within)
+	answer, err := c.call(ctx, op, http.MethodPost, "/esims/order", RequestID(p.OrderID, p.Round), body, p.Until)
 	var placement supplier.Placement
 	if err == nil {
 		placement, err = decodePlacement(op, answer, p.Request, c)

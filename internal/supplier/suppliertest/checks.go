@@ -247,12 +247,27 @@ func neverSent(t *testing.T, h Harness) {
 			t.Error("a cancelled call arrived")
 		}
 	})
-	t.Run("its time is over", func(t *testing.T) { // Purchase.Within: from then on others act on the order
+	// Purchase.Until: from then on others act on the order.
+	t.Run("its time was over", func(t *testing.T) {
+		r := newRig(t, h, h.Supplier, time.Hour)
+		if _, err := r.place(t, "conf-first"); err != nil { // which leaves a connection
+			t.Fatal(err)
+		}
+		calls := r.front.Calls()
+		_, err := r.client.Place(t.Context(), supplier.Purchase{Request: h.Request("conf-until-1"), Until: time.Now()})
+		if e := failure(t, err); e.Sent || e.Kind != supplier.Busy || e.Code != "(timeout)" {
+			t.Errorf("got %+v, want kind busy, not sent, timeout", e)
+		}
+		if r.front.Calls() != calls || h.Bought("conf-until-1") != 0 {
+			t.Error("a call whose time was over arrived")
+		}
+	})
+	t.Run("its time is over while it waits", func(t *testing.T) {
 		r := newRig(t, h, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			io.Copy(io.Discard, r.Body)
 			<-r.Context().Done()
 		}), time.Hour)
-		_, err := r.client.Place(t.Context(), supplier.Purchase{Request: h.Request("conf-within"), Within: 50 * time.Millisecond})
+		_, err := r.client.Place(t.Context(), supplier.Purchase{Request: h.Request("conf-until-2"), Until: time.Now().Add(50 * time.Millisecond)})
 		if e := failure(t, err); !e.Sent || e.Kind != supplier.Unknown || e.Code != "(timeout)" {
 			t.Errorf("got %+v, want kind unknown, sent, timeout", e)
 		}
