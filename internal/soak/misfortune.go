@@ -130,7 +130,7 @@ func fillDisk(ctx context.Context, s *Site, rng *rand.Rand) (err error) {
 		// put back to an earlier state would break the others' promises.
 		s.Cluster.Kill(i)
 		after := store + ".after"
-		err = errors.Join(err, os.Remove(filepath.Join(store, "filler")), os.CopyFS(after, os.DirFS(store)), syscall.Unmount(store, 0),
+		err = errors.Join(err, os.Remove(filepath.Join(store, "filler")), os.CopyFS(after, os.DirFS(store)), syscall.Unmount(store, syscall.MNT_DETACH),
 			os.Remove(store), os.Rename(after, store), os.RemoveAll(aside), s.Cluster.Start(i), s.Cluster.Healthy(ctx))
 	}()
 	if err := os.CopyFS(store, os.DirFS(aside)); err != nil {
