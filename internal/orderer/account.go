@@ -61,6 +61,7 @@ func newAccount(a Account, timing Timing, m *Metrics, b *budget, now func() time
 	acct.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
 		Name: a.Supplier + "/" + a.Name, MaxRequests: 1, Timeout: timing.breakerPause(),
 		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
+		IsExcluded:  func(err error) bool { return errors.Is(err, errNoWord) },
 		OnStateChange: func(_ string, _, to gobreaker.State) {
 			open.Set(map[bool]float64{true: 1}[to == gobreaker.StateOpen])
 		},
@@ -86,15 +87,19 @@ func (a *account) call(ctx context.Context, what func(context.Context) error) er
 
 var errBreaker = errors.New("the breaker is open")
 
+// errNoWord: what was asked says nothing of the supplier's health; no call was made, as
+// far as anyone can tell.
+var errNoWord = errors.New("no word of the supplier")
+
 // learn takes in what an answer says of the account, and returns the error if it
-// speaks against the supplier's health. purchase: it is the answer to one.
+// speaks against the supplier's health, or errNoWord. purchase: it is the answer to one.
 func (a *account) learn(err error, purchase bool) error {
 	if err == nil {
 		a.setUpRight(purchase)
 		return nil
 	}
 	if errors.Is(err, supplier.ErrNoLookup) || errors.Is(err, supplier.ErrNoPrice) {
-		return nil
+		return errNoWord
 	}
 	e := supplier.AsError("", err)
 	switch {

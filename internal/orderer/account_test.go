@@ -8,13 +8,16 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/sony/gobreaker/v2"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/order"
@@ -349,5 +352,43 @@ func TestReplicasShareAndOneDies(t *testing.T) {
 		if bought := w.bought(r); bought > 1 || got.State == order.Fulfilled && bought != 1 {
 			t.Errorf("order %s is %s and was bought %d times", id, got.State, bought)
 		}
+	}
+}
+
+// What is no call is no word of the supplier: it neither closes a breaker nor keeps one
+// from opening.
+func TestNoCallTellsTheBreakerNothing(t *testing.T) {
+	timing := quickTiming
+	timing.WaitMax = 50 * time.Millisecond // of a breaker's pause
+	a := newAccount(Account{Supplier: order.EIOTCLUB, Name: "default"}, timing, NewMetrics(prometheus.NewRegistry()), &budget{}, time.Now)
+	end := func(err error) {
+		t.Helper()
+		done, refused := a.breaker.Allow()
+		if refused != nil {
+			t.Fatal(refused)
+		}
+		done(a.learn(err, false))
+	}
+	fails := &supplier.Error{Kind: supplier.Unknown, Sent: true}
+	for range breakerFailures - 1 {
+		end(fails)
+		end(supplier.ErrNoLookup)
+	}
+	end(fails)
+	if a.breaker.State() != gobreaker.StateOpen {
+		t.Fatalf("%d failures in a row, and the breaker is %s", breakerFailures, a.breaker.State())
+	}
+	for a.breaker.State() == gobreaker.StateOpen {
+		runtime.Gosched()
+	}
+	for range 3 {
+		end(supplier.ErrNoLookup)
+		if a.breaker.State() != gobreaker.StateHalfOpen {
+			t.Fatalf("closed by what was no call: %s", a.breaker.State())
+		}
+	}
+	end(nil)
+	if a.breaker.State() != gobreaker.StateClosed {
+		t.Errorf("after an answer the breaker is %s", a.breaker.State())
 	}
 }

@@ -85,7 +85,7 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit 
 	// If we die here: the intent stands and nothing was sent. Whoever takes the
 	// order up cannot know that, and looks first.
 	if err != nil {
-		done(nil)
+		done(errNoWord)
 		return stand{Entry: cur}, !errors.Is(err, ledger.ErrMoved), err
 	}
 	// The call follows at once or not at all: past this moment another worker may
@@ -93,7 +93,7 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit 
 	checked := time.Now()
 	left := w.cfg.Timeout - w.now().Sub(start)
 	if late := left < w.cfg.Timeout/2; late || !mine {
-		done(nil)
+		done(errNoWord)
 		a.budget.untake()
 		why, reason := forCard, ""
 		if mine {
