@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/simline/simline/internal/bus"
@@ -24,10 +25,20 @@ func (w *Worker) serveStatus() (stop func(), err error) {
 	}
 	slots := make(chan struct{}, statusAtOnce)
 	handler := micro.HandlerFunc(func(r micro.Request) {
+		var q struct {
+			OrderID string `json:"order_id"`
+		}
+		if err := json.Unmarshal(r.Data(), &q); err != nil || !order.ValidID(q.OrderID) {
+			_ = r.Error("400", `want {"order_id": "…"} with an id of 1 to 32 of A-Z, a-z, 0-9, _ and -`, nil)
+			return
+		}
+		to := r.Reply() // all that a goroutine may use of it: micro looks at the rest once we return
 		slots <- struct{}{}
 		go func() {
 			defer func() { <-slots }()
-			w.answerStatus(r)
+			answer := w.status(q.OrderID)
+			answer.Subject = to
+			_ = w.bus.NC.PublishMsg(answer) // who asked asks again
 		}()
 	})
 	if err := svc.AddEndpoint("status", handler, micro.WithEndpointSubject(bus.SubjectStatus)); err != nil {
@@ -36,24 +47,17 @@ func (w *Worker) serveStatus() (stop func(), err error) {
 	return func() { _ = svc.Stop() }, nil // fails only if the connection is gone
 }
 
-func (w *Worker) answerStatus(r micro.Request) {
-	var q struct {
-		OrderID string `json:"order_id"`
-	}
-	if err := json.Unmarshal(r.Data(), &q); err != nil || !order.ValidID(q.OrderID) {
-		_ = r.Error("400", `want {"order_id": "…"} with an id of 1 to 32 of A-Z, a-z, 0-9, _ and -`, nil)
-		return
-	}
+// status is the answer to a question for an order.
+func (w *Worker) status(orderID string) *nats.Msg {
 	ctx, cancel := context.WithTimeout(w.work, bus.PublishTimeout)
 	defer cancel()
-	event, found, err := w.ledger.Raw(ctx, q.OrderID)
+	event, found, err := w.ledger.Raw(ctx, orderID)
 	switch {
 	case err != nil:
 		w.failed("status", err)
-		_ = r.Error("503", "the ledger cannot be read now", nil)
+		return &nats.Msg{Header: nats.Header{micro.ErrorCodeHeader: {"503"}, micro.ErrorHeader: {"the ledger cannot be read now"}}}
 	case !found:
-		_ = r.Respond([]byte(`{"found": false}`))
-	default:
-		_ = r.Respond(event)
+		return &nats.Msg{Data: []byte(`{"found": false}`)}
 	}
+	return &nats.Msg{Data: event}
 }
