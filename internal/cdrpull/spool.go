@@ -5,6 +5,7 @@ import (
 	"encoding/gob"
 	"fmt"
 	"os"
+	"sync"
 	"unsafe"
 
 	"github.com/simline/simline/internal/cdr"
@@ -16,7 +17,10 @@ import (
 // no name once it is open, so a crash leaves nothing behind.
 type spool struct {
 	file *os.File
-	end  int64
+
+	mu  sync.Mutex
+	end int64 // under mu: while a file is staged, rows and rejects are spooled side by side
+
 	rows []piece // blocks of rows
 	bad  []piece // blocks of rejects
 	lost []piece // rows that another row of the same file with the same id stands before
@@ -46,11 +50,13 @@ func newSpool(dir string) (*spool, error) {
 func (s *spool) close() error { return s.file.Close() }
 
 func (s *spool) write(b []byte, count int) (piece, error) {
+	s.mu.Lock()
 	p := piece{off: s.end, bytes: len(b), count: count}
-	if _, err := s.file.WriteAt(b, s.end); err != nil {
+	s.end += int64(len(b))
+	s.mu.Unlock()
+	if _, err := s.file.WriteAt(b, p.off); err != nil {
 		return piece{}, fmt.Errorf("spool %d bytes: %w", len(b), err)
 	}
-	s.end += int64(len(b))
 	return p, nil
 }
 

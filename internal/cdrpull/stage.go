@@ -14,8 +14,12 @@ import (
 	"github.com/simline/simline/internal/cdr"
 )
 
-// rejectBlock is how many bad rows are kept or written at once.
-const rejectBlock = 10_000
+// rejectBlock and rejectBytes are how many bad rows, and how much of their text,
+// are held or written at once.
+const (
+	rejectBlock = 10_000
+	rejectBytes = 4 << 20
+)
 
 // staged is a file that has been read to its end, decoded, and laid on disk in
 // sorted blocks, with all there is to know about it. Nothing of it is in the
@@ -48,7 +52,7 @@ func (s *staged) complaint() string {
 }
 
 // stage reads src to its end. Decoding and sorting run side by side; memory is
-// three blocks, whatever the file's size. sizeHint, in bytes, keeps small files
+// three blocks and a few MB of bad rows, whatever the file's size. sizeHint, in bytes, keeps small files
 // from taking large blocks. The caller closes the result.
 func stage(src io.Reader, rules cdr.Rules, dir string, sizeHint int64, blockRows int) (_ *staged, err error) {
 	sp, err := newSpool(dir)
@@ -63,13 +67,21 @@ func stage(src io.Reader, rules cdr.Rules, dir string, sizeHint int64, blockRows
 	s := &staged{spool: sp, reasons: map[cdr.Reason]int64{}}
 	in := &hashing{src: src, sum: sha256.New()}
 	var rejects []cdr.Reject
+	held := 0 // bytes of their text
 	decoder := cdr.NewDecoder(in, rules, func(r cdr.Reject) error {
 		if len(s.reasons) == 0 {
 			s.first = r
 		}
 		s.reasons[r.Reason]++
 		rejects = append(rejects, r)
-		return nil
+		// Here, not between blocks: a file may hold millions of bad rows and not
+		// one block of good ones.
+		if held += len(r.Raw); len(rejects) < rejectBlock && held < rejectBytes {
+			return nil
+		}
+		err := s.addRejects(rejects)
+		rejects, held = rejects[:0], 0
+		return err
 	})
 
 	// A row takes 70 bytes at least: a small file gets a block of its own size.
@@ -83,12 +95,6 @@ func stage(src io.Reader, rules cdr.Rules, dir string, sizeHint int64, blockRows
 		defer close(full)
 		for block := range free {
 			n, err := decoder.Read(block[:rowsPerBlock])
-			for len(rejects) >= rejectBlock {
-				if err := s.addRejects(rejects[:rejectBlock]); err != nil {
-					return err
-				}
-				rejects = slices.Delete(rejects, 0, rejectBlock)
-			}
 			if n > 0 {
 				full <- block[:n]
 			}
