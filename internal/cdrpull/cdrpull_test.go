@@ -118,6 +118,38 @@ func TestLastRowWithoutLineEnd(t *testing.T) {
 	}
 }
 
+// A file that was replaced, and then replaced by what it was before, counts as it
+// is now: what it said in between does not.
+func TestFormerContentComesBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	name := fileName(0, 60, 90)
+	first := csv(record(1, 5, 100), record(2, 35, 200))
+	moved := record(2, 95, 200) // another hour
+	r.write(name, first)
+	w := r.worker(r.config())
+	w.clock = time.Now // the third load is told as one of its own by its time
+	r.start(w)
+	r.loaded(1)
+	r.write(name, csv(record(1, 5, 1000), moved, record(3, 36, 7)))
+	r.loaded(2)
+	if r.usage() != 1207 || r.records() != 3 {
+		t.Fatalf("%d bytes in %d records, want 1207 in 3", r.usage(), r.records())
+	}
+	r.write(name, first)
+	r.loaded(3)
+	// The third record is one that nothing has taken back.
+	if r.usage() != 307 || r.records() != 3 {
+		t.Fatalf("%d bytes in %d records, want 307 in 3", r.usage(), r.records())
+	}
+	if got := one[string](t, r.db, "SELECT groupConcat(' ')(concat(toString(content), ':', state)) FROM (SELECT content, state FROM mart.cdr_files ORDER BY content)"); got != "1:loaded 2:loaded" {
+		t.Errorf("contents %q", got)
+	}
+	if n := one[uint64](t, r.db, "SELECT count() FROM simline.cdr FINAL WHERE id = 2 AND hour = '2026-01-15 00:00:00'"); n != 1 {
+		t.Errorf("%d records in the hour where it is again, want 1", n)
+	}
+}
+
 func TestTooManyBadRowsHoldTheFile(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -223,15 +223,26 @@ func (w *Worker) record(ctx context.Context, j *job, s *staged) (warehouse.File,
 		rec.FirstHour = time.Unix(int64(s.stats.MinHour), 0).UTC()
 		rec.LastHour = time.Unix(int64(s.stats.MaxHour), 0).UTC()
 	}
+	last := uint16(0)
 	for _, b := range before {
-		if b.SHA256 == s.sha256 {
+		last = max(last, b.Content)
+	}
+	for _, b := range before {
+		if b.SHA256 != s.sha256 {
+			rec.Content = last + 1
+			continue
+		}
+		if b.Content == last {
 			if b.Loaded() && !j.state.ordered() {
 				return b, nil
 			}
 			rec.Content, rec.State, rec.FirstLoaded, rec.LoadedAt = b.Content, b.State, b.FirstLoaded, b.LoadedAt
 			return rec, nil
 		}
-		rec.Content = max(rec.Content, b.Content+1)
+		// It was replaced, and is back: the latest again, and to be loaded again.
+		w.log.Warn("former content under a known name", "account", j.account.name, "file", j.file, "content", b.Content)
+		rec.Content, rec.FirstLoaded, rec.LoadedAt = last+1, b.FirstLoaded, b.LoadedAt
+		return rec, nil
 	}
 	if rec.Content > 0 {
 		w.log.Warn("other content under a known name", "account", j.account.name, "file", j.file, "content", rec.Content)

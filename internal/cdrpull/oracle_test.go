@@ -162,19 +162,14 @@ func TestOracle(t *testing.T) {
 		})
 		contents := drawContents(rt)
 		o := oracle{version: map[int64][2]int64{}, record: map[int64]cdr.Record{}}
-		ordinals := map[string][]string{} // texts by name, as they were first tried
+		ordinals := map[string][]string{} // texts by name, as one replaced the other
 
 		steps := rapid.SliceOfN(rapid.IntRange(0, len(contents)-1), 1, 2*len(contents)).Draw(rt, "order")
 		for _, i := range steps {
 			c := contents[i]
-			ordinal := -1
-			for k, text := range ordinals[c.name.String()] {
-				if text == c.text {
-					ordinal = k
-				}
-			}
-			if ordinal < 0 {
-				ordinal = len(ordinals[c.name.String()])
+			ordinal := len(ordinals[c.name.String()]) - 1
+			if ordinal < 0 || ordinals[c.name.String()][ordinal] != c.text {
+				ordinal++ // another content, or a former one that is back
 				ordinals[c.name.String()] = append(ordinals[c.name.String()], c.text)
 			}
 			if rapid.IntRange(0, 2).Draw(rt, "kill") == 0 {
