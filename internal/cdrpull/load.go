@@ -191,7 +191,7 @@ func (w *Worker) open(ctx context.Context, j *job, s *staged) (rec warehouse.Fil
 	if err != nil || rec.Loaded() && !j.state.ordered() {
 		return rec, true, err
 	}
-	rec.State, rec.Reason, rec.UpdatedAt = warehouse.FileLoading, "", w.now()
+	rec.State, rec.Reason, rec.UpdatedAt = warehouse.FileLoading, "", w.after(rec.UpdatedAt)
 	if why := w.objection(j, s); why != "" && rec.FirstLoaded.IsZero() { // what a person had loaded stays so
 		rec.State, rec.Reason, done = warehouse.FileHeld, why, true
 	}
@@ -236,18 +236,24 @@ func (w *Worker) record(ctx context.Context, j *job, s *staged) (warehouse.File,
 			if b.Loaded() && !j.state.ordered() {
 				return b, nil
 			}
-			rec.Content, rec.State, rec.FirstLoaded, rec.LoadedAt = b.Content, b.State, b.FirstLoaded, b.LoadedAt
+			rec.Content, rec.State, rec.FirstLoaded, rec.LoadedAt, rec.UpdatedAt = b.Content, b.State, b.FirstLoaded, b.LoadedAt, b.UpdatedAt
 			return rec, nil
 		}
 		// It was replaced, and is back: the latest again, and to be loaded again.
 		w.log.Warn("former content under a known name", "account", j.account.name, "file", j.file, "content", b.Content)
-		rec.Content, rec.FirstLoaded, rec.LoadedAt = last+1, b.FirstLoaded, b.LoadedAt
+		rec.Content, rec.FirstLoaded, rec.LoadedAt, rec.UpdatedAt = last+1, b.FirstLoaded, b.LoadedAt, b.UpdatedAt
 		return rec, nil
 	}
 	if rec.Content > 0 {
 		w.log.Warn("other content under a known name", "account", j.account.name, "file", j.file, "content", rec.Content)
 	}
 	return rec, nil
+}
+
+// after is now, or just after before if that is later: of a file's entries the
+// latest counts, and who wrote the one before may have had a clock that is ahead.
+func (w *Worker) after(before time.Time) time.Time {
+	return maxTime(w.now(), before.Add(time.Microsecond))
 }
 
 // setAside writes the bad rows.
@@ -285,7 +291,7 @@ func (w *Worker) mark(ctx context.Context, rec *warehouse.File) error {
 		rec.State = warehouse.FileWithRejects
 	}
 	rec.LoadedAt = w.now()
-	rec.UpdatedAt = rec.LoadedAt
+	rec.UpdatedAt = w.after(rec.UpdatedAt)
 	if rec.FirstLoaded.IsZero() {
 		rec.FirstLoaded = rec.LoadedAt
 	}

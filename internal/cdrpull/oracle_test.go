@@ -350,6 +350,35 @@ func TestSameIDTwiceInAFile(t *testing.T) {
 	}
 }
 
+// A replica whose clock is ahead dies within a load, and one whose clock is right
+// does it again: the file is loaded, not still loading.
+func TestDeadReplicaWithItsClockAhead(t *testing.T) {
+	t.Parallel()
+	db := warehousetest.Open(t)
+	c := content{name: cdr.Name{Account: "10001", Start: at(0), End: at(60), Generated: at(90)}, text: csv(record(1, 5, 10))}
+	ahead, right := bare(t, db, defaultTuning), bare(t, db, defaultTuning)
+	ahead.clock = func() time.Time { return time.Now().Add(3 * time.Minute) }
+	j := &job{account: acctOf("ahead"), name: c.name, file: c.name.String(), state: fileState{State: stateAnnounced}}
+	s, err := stage(strings.NewReader(c.text), cdr.Rules{}, "", int64(len(c.text)), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if _, _, err := ahead.open(t.Context(), j, s); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := load(t.Context(), right, "ahead", c); err != nil {
+		t.Fatal(err)
+	}
+	if got := one[string](t, db, "SELECT state FROM mart.cdr_files WHERE account = 'ahead'"); got != "loaded" {
+		t.Errorf("the file is %s, want loaded", got)
+	}
+	windows, err := db.LoadedWindows(t.Context(), "ahead")
+	if err != nil || len(windows) != 1 {
+		t.Errorf("windows loaded %v, %v, want one", windows, err)
+	}
+}
+
 // Two replicas that load overlapping files at the same moment, without the claim
 // that keeps them apart: rows that agree still count once.
 func TestRaceWithoutTheClaim(t *testing.T) {

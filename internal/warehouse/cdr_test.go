@@ -194,6 +194,23 @@ func TestTombstone(t *testing.T) {
 	}
 }
 
+// A day that was sealed by a node whose clock is ahead is opened all the same.
+func TestDaySealedWithTheClockAhead(t *testing.T) {
+	t.Parallel()
+	db := warehousetest.Open(t)
+	day := time.Date(2026, 1, 15, 0, 0, 0, 0, time.UTC)
+	if err := db.Conn().Exec(t.Context(), "INSERT INTO simline.usage_days (account, day, open, version) SELECT 'ahead', '2026-01-15', 0, now64(6, 'UTC') + INTERVAL 3 MINUTE"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.OpenDays(t.Context(), "ahead", []time.Time{day, day.AddDate(0, 0, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	if got := one[string](t, db, "SELECT arrayStringConcat(arraySort(groupArray(concat(toString(day), ' ', toString(open), ' ', toString(version > now64(6, 'UTC'))))), ', ') FROM simline.usage_days FINAL WHERE account = 'ahead'"); got !=
+		"2026-01-15 1 1, 2026-01-16 1 0" {
+		t.Errorf("days %q, want both open, the second as of now", got)
+	}
+}
+
 // The daily marts say the same while a day is open, sealed, and open again.
 func TestSealedDaysSayTheSame(t *testing.T) {
 	db := warehousetest.Open(t)

@@ -16,9 +16,13 @@ func (db *DB) OpenDays(ctx context.Context, account string, days []time.Time) er
 	for i, d := range days {
 		unix[i] = uint32(d.Unix() / 86400)
 	}
-	// The engine's clock, not ours: it is what seals are compared with.
+	// The engine's clock, not ours: it is what seals are compared with. But never
+	// before the seal that stands there, whose node's clock may have been ahead.
 	err := db.conn.Exec(ctx, "INSERT INTO simline.usage_days (account, day, open, version) "+
-		"SELECT ?, toDate(toUInt16(arrayJoin(?))), 1, now64(6, 'UTC')", account, unix)
+		"SELECT ?, asked.day, 1, greatest(now64(6, 'UTC'), said.version + toIntervalMicrosecond(1)) "+
+		"FROM (SELECT toDate(toUInt16(arrayJoin(?))) AS day) AS asked "+
+		"LEFT JOIN (SELECT day, max(version) AS version FROM simline.usage_days WHERE account = ? GROUP BY day) AS said ON asked.day = said.day",
+		account, unix, account)
 	if err != nil {
 		return fmt.Errorf("open %d days of %s: %w", len(days), account, err)
 	}
