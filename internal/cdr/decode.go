@@ -21,8 +21,8 @@ type Tail int
 // A file carries no end mark; its last line is all there is to tell.
 const (
 	TailWhole  Tail = iota // the last line ends with a line feed (or the file is empty)
-	TailRow                // no line feed, but a whole good row: whole or cut in its last field
-	TailBroken             // no line feed and not a good row: cut, or not written yet
+	TailRow                // no line feed, but a whole good row or header: whole, or cut in or behind it
+	TailBroken             // no line feed and neither: cut, or not written yet
 )
 
 // Stats is what a decoder has seen so far. Header + Blank + Rows + Rejects = Lines.
@@ -108,7 +108,8 @@ func (d *Decoder) take(line []byte, whole bool, row *Row) (bool, error) {
 		}
 		if header {
 			d.stats.Header = 1
-			d.tail(whole, false)
+			// Of a window without use it is the last line. One in another language may be cut.
+			d.tail(whole, bytes.EqualFold(bytes.TrimSpace(line), []byte(Header)))
 			return false, nil
 		}
 	}
