@@ -255,6 +255,14 @@ func TestAPersonSettlesWhatNobodyElseCan(t *testing.T) {
 		held := w.held("h4", wait)
 		w.evidence(person("h4", order.CertainNotPlaced))
 		wait("h4", order.Rejected)
+		for { // an event is heard before it is stored
+			if cur, _, err := w.ledger.Get(t.Context(), "h4"); err != nil {
+				t.Fatal(err)
+			} else if cur.State == order.Rejected {
+				break
+			}
+			tick(t)
+		}
 		late := stand{Entry: ledger.Entry{Record: held}, due: w.worker.now().Add(heldInterval)}
 		if err := w.worker.guard(t.Context(), late); err != nil {
 			t.Fatal(err)
