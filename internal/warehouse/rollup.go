@@ -19,10 +19,10 @@ func (db *DB) OpenDays(ctx context.Context, account string, days []time.Time) er
 	// The engine's clock, not ours: it is what seals are compared with. But never
 	// before the seal that stands there, whose node's clock may have been ahead.
 	err := db.conn.Exec(ctx, "INSERT INTO simline.usage_days (account, day, open, version) "+
-		"SELECT ?, asked.day, 1, greatest(now64(6, 'UTC'), said.version + toIntervalMicrosecond(1)) "+
-		"FROM (SELECT toDate(toUInt16(arrayJoin(?))) AS day) AS asked "+
-		"LEFT JOIN (SELECT day, max(version) AS version FROM simline.usage_days WHERE account = ? GROUP BY day) AS said ON asked.day = said.day",
-		account, unix, account)
+		"SELECT account, day, 1, greatest(now64(6, 'UTC'), max(version) + toIntervalMicrosecond(1)) FROM ("+
+		"SELECT account, day, version FROM simline.usage_days WHERE account = ? AND toUInt16(day) IN (?) "+
+		"UNION ALL SELECT ?, toDate(toUInt16(arrayJoin(?))), toDateTime64(0, 6, 'UTC')) GROUP BY account, day",
+		account, unix, account, unix)
 	if err != nil {
 		return fmt.Errorf("open %d days of %s: %w", len(days), account, err)
 	}
