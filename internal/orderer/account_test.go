@@ -40,8 +40,8 @@ func TestWrongSetUpStopsTheAccountAlone(t *testing.T) {
 	w.worker = w.newWorker(func(c *Config, _ []Account) { c.WaitMax = time.Minute })
 	wait := w.events()
 	w.run()
-	for i := range 30 {
-		w.publish(packageOrder(fmt.Sprint("k", i)))
+	for i := range 30 { // each for a card of its own: none waits for another's
+		w.publish(esimOrder(fmt.Sprint("k", i)))
 	}
 	for i := range 30 {
 		if got := wait(fmt.Sprint("k", i), order.Waiting); got.WaitingFor != "setup" {

@@ -129,8 +129,8 @@ func TestSetUpPutRightResumes(t *testing.T) {
 	})
 	wait := w.events()
 	w.run()
-	for i := range 5 {
-		w.publish(packageOrder(fmt.Sprint("ip", i)))
+	for i := range 5 { // each for a card of its own: none waits for another's
+		w.publish(esimOrder(fmt.Sprint("ip", i)))
 	}
 	for i := range 5 {
 		if got := wait(fmt.Sprint("ip", i), order.Waiting); got.WaitingFor != "setup" {
