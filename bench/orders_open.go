@@ -127,7 +127,7 @@ func (s *orderStage) fillOpen(ctx context.Context, n int) (time.Time, error) {
 		return g.Wait()
 	}
 	err = each(func(id string, i int) error {
-		intent, err := book.Append(ctx, ledger.Entry{}, archiverRecord(id, i, order.Intent))
+		intent, err := book.Append(ctx, &ledger.Entry{}, archiverRecord(id, i, order.Intent))
 		if err == nil {
 			_, err = book.Append(ctx, intent, archiverRecord(id, i, order.Placed))
 		}

@@ -132,7 +132,7 @@ func openOrders(ctx context.Context, b *bus.Bus, shop *sim.Sim, n, cards int) (i
 			if err := l.Guard(gctx, ledger.Open{OrderID: id, Supplier: order.EIOTCLUB, Account: "default", State: order.Intent, Due: at}); err != nil {
 				return err
 			}
-			_, err := l.Append(gctx, ledger.Entry{}, order.Record{OrderID: id, Supplier: req.Supplier, Product: req.Product, Account: req.Account, State: order.Intent,
+			_, err := l.Append(gctx, &ledger.Entry{}, order.Record{OrderID: id, Supplier: req.Supplier, Product: req.Product, Account: req.Account, State: order.Intent,
 				Certainty: order.CertainUnknown, Request: req, RequestHash: req.Hash(), AcceptedAt: time.Now(), FirstSentAt: &at, LastSentAt: &at, Attempt: 1, At: at})
 			return err
 		})

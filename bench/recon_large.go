@@ -153,7 +153,7 @@ func (l *largeBook) fill(ctx context.Context, orders int) error {
 			req := order.Request{OrderID: id, Supplier: order.EIOTCLUB, Product: order.ProductPackage, Account: "default", ICCID: iccid, PackageCode: sim.PackageCode}
 			rec := order.Record{OrderID: id, Supplier: req.Supplier, Product: req.Product, Account: req.Account, State: order.Intent, Certainty: order.CertainUnknown,
 				Request: req, RequestHash: req.Hash(), AcceptedAt: time.Now(), FirstSentAt: &at, LastSentAt: &at, Attempt: 1, At: at}
-			e, err := led.Append(gctx, ledger.Entry{}, rec)
+			e, err := led.Append(gctx, &ledger.Entry{}, rec)
 			if err != nil {
 				return err
 			}

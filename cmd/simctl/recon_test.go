@@ -28,7 +28,7 @@ func TestReconScript(t *testing.T) {
 		ICCID: simeiotclub.SeedICCID, PackageCode: simeiotclub.PackageCode}
 	rec := order.Record{OrderID: req.OrderID, Supplier: req.Supplier, Product: req.Product, Account: req.Account, State: order.Intent, Certainty: order.CertainUnknown,
 		Request: req, RequestHash: req.Hash(), AcceptedAt: at, FirstSentAt: &at, LastSentAt: &at, Attempt: 1, At: at}
-	e, err := l.Append(t.Context(), ledger.Entry{}, rec)
+	e, err := l.Append(t.Context(), &ledger.Entry{}, rec)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -168,7 +168,7 @@ func TestBackupScripts(t *testing.T) {
 	r := order.Record{OrderID: "o-1", Supplier: order.EIOTCLUB, Product: order.ProductPackage, Account: order.DefaultAccount, State: order.Intent, Certainty: order.CertainUnknown,
 		At: now, AcceptedAt: now, FirstSentAt: &now, LastSentAt: &now, Request: order.Request{OrderID: "o-1", Supplier: order.EIOTCLUB, Product: order.ProductPackage,
 			Account: order.DefaultAccount, ICCID: "8988308650100524999", PackageCode: "P"}}
-	if _, err := l.Append(t.Context(), ledger.Entry{}, r); err != nil {
+	if _, err := l.Append(t.Context(), &ledger.Entry{}, r); err != nil {
 		t.Fatal(err)
 	}
 	scripts(t, "backup*", []string{"NATS_URL=" + from.URL(), "RESTORED=" + to.URL()}, nil)

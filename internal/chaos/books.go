@@ -187,7 +187,7 @@ func (s *Site) books(ctx context.Context, all []asked) ([]e2e.Figure, error) {
 		bought, posts = bought+times, posts+arrived
 		from := order.Begin
 		for _, e := range h {
-			if err := order.CheckMove(from, e.Record); err != nil {
+			if err := order.CheckMove(from, &e.Record); err != nil {
 				note(unlawful, "%v", err)
 			}
 			if from = e.State; from == order.Intent {

@@ -167,7 +167,7 @@ func (r *rig) story(records ...order.Record) {
 		r.t.Fatal(err)
 	}
 	defer l.Close()
-	var e ledger.Entry
+	e := &ledger.Entry{}
 	var rows []warehouse.OrderEvent
 	epoch := r.epoch(bus.StreamOrderEvents)
 	for _, rec := range records {

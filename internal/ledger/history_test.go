@@ -140,7 +140,7 @@ func TestHistoriesUnderConcurrentWritersAreThoseOfARegister(t *testing.T) {
 				}
 				at = time.Since(begin)
 				ctx, cancel = context.WithTimeout(context.Background(), 40*time.Millisecond)
-				e, err := l.Append(ctx, cur, next)
+				e, err := l.Append(ctx, &cur, next)
 				cancel()
 				switch {
 				case err == nil:

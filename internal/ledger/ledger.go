@@ -33,7 +33,8 @@ type Ledger struct {
 }
 
 // Entry is an order as its last event has it. The zero Entry is an order of which
-// there is no event yet.
+// there is no event yet. What was once made is handed on and not changed: an order
+// moves by its next entry.
 type Entry struct {
 	order.Record
 	Seq    uint64    // of the event in ORDER_EVENTS
@@ -95,27 +96,27 @@ func decode(m bus.Stored) (Entry, bool, error) {
 // not the order's last event any more. It keeps trying while the outcome is
 // unknown, until ctx ends: then, and only then, its error wraps
 // bus.ErrOutcomeUnknown, and the event may stand or not.
-func (l *Ledger) Append(ctx context.Context, prev Entry, next order.Record) (Entry, error) {
-	if err := order.CheckMove(prev.State, next); err != nil {
-		return Entry{}, fmt.Errorf("ledger: %w", err)
+func (l *Ledger) Append(ctx context.Context, prev *Entry, next order.Record) (*Entry, error) {
+	if err := order.CheckMove(prev.State, &next); err != nil {
+		return nil, fmt.Errorf("ledger: %w", err)
 	}
 	ctx, span := trace.Child(ctx, "ledger append", trace.Producer)
 	defer span.End()
 	span.Set("simline.order_id", next.OrderID)
 	span.Set("simline.state", string(next.State))
-	entry, err := l.append(ctx, prev, next, span.Parent(prev.Trace))
+	entry, err := l.append(ctx, prev, &Entry{Record: next, Trace: span.Parent(prev.Trace), New: prev.New})
 	if err != nil {
 		span.Fail(err.Error())
 	}
 	return entry, err
 }
 
-// append is Append for an event that carries trace as its traceparent.
-func (l *Ledger) append(ctx context.Context, prev Entry, next order.Record, trace string) (Entry, error) {
+// append writes the event that makes next of prev.
+func (l *Ledger) append(ctx context.Context, prev, next *Entry) (*Entry, error) {
 	next.Writer = l.token + "-" + strconv.FormatUint(l.writes.Add(1), 36)
 	e := events.Get().(*event)
-	if err := l.write(e, prev, &next, trace); err != nil {
-		return Entry{}, fmt.Errorf("ledger: %w", err)
+	if err := l.write(e, prev.Seq, &next.Record, next.Trace); err != nil {
+		return nil, fmt.Errorf("ledger: %w", err)
 	}
 	for again := false; ; again = true {
 		ack, err := l.events.Publish(ctx, &e.msg)
@@ -124,21 +125,22 @@ func (l *Ledger) append(ctx context.Context, prev Entry, next order.Record, trac
 			if !again && cap(e.msg.Data) <= maxKept {
 				events.Put(e)
 			}
-			return Entry{Record: next, Seq: ack.Sequence, Trace: trace, New: prev.New}, nil
+			next.Seq = ack.Sequence
+			return next, nil
 		}
 		if !errors.Is(err, bus.ErrConflict) && !errors.Is(err, bus.ErrOutcomeUnknown) {
-			return Entry{}, fmt.Errorf("ledger: %w", err)
+			return nil, fmt.Errorf("ledger: %w", err)
 		}
 		now, found, readErr := l.fromLeader(ctx, next.OrderID)
 		switch {
 		case readErr == nil && found && now.Writer == next.Writer:
-			return now, nil // our own write, whose acknowledgement was lost
+			return &now, nil // our own write, whose acknowledgement was lost
 		case errors.Is(err, bus.ErrConflict):
-			return Entry{}, ErrMoved
+			return nil, ErrMoved
 		case readErr == nil && found && now.Seq != prev.Seq:
-			return Entry{}, ErrMoved
+			return nil, ErrMoved
 		case ctx.Err() != nil:
-			return Entry{}, fmt.Errorf("ledger: %w", err)
+			return nil, fmt.Errorf("ledger: %w", err)
 		}
 		// Unknown and not there: it may still be on its way. The same event again is
 		// harmless: only one of the two can follow prev. It is not to be changed any more.
@@ -160,8 +162,8 @@ var events = sync.Pool{New: func() any {
 	return &event{msg: nats.Msg{Header: make(nats.Header, 4), Data: make([]byte, 0, 1536)}}
 }}
 
-// write makes e the event by which an order moves from prev to r.
-func (l *Ledger) write(e *event, prev Entry, r *order.Record, trace string) error {
+// write makes e the event by which an order moves from the event prev to r.
+func (l *Ledger) write(e *event, prev uint64, r *order.Record, trace string) error {
 	env, err := wire.NewEnvelope(wire.TypeOrder(string(r.State)), l.source, r.OrderID, r.Writer, r.At, json.RawMessage(nil))
 	if err != nil {
 		return err
@@ -171,7 +173,7 @@ func (l *Ledger) write(e *event, prev Entry, r *order.Record, trace string) erro
 		return err
 	}
 	e.msg.Subject = bus.SubjectOrderEvent(r.OrderID, r.Supplier, string(r.State))
-	e.id[0], e.seq[0], e.history[0], e.parents[0] = r.Writer, strconv.FormatUint(prev.Seq, 10), bus.SubjectOrderHistory(r.OrderID), trace
+	e.id[0], e.seq[0], e.history[0], e.parents[0] = r.Writer, strconv.FormatUint(prev, 10), bus.SubjectOrderHistory(r.OrderID), trace
 	h := e.msg.Header
 	h[bus.HeaderMsgID], h[bus.HeaderExpectSeq], h[bus.HeaderExpectOf] = e.id[:], e.seq[:], e.history[:]
 	if trace != "" {

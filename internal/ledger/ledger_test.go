@@ -45,7 +45,7 @@ func TestAppendKeepsEachTransitionAndItsTrace(t *testing.T) {
 	if _, found, err := l.Get(t.Context(), "o1"); err != nil || found {
 		t.Fatalf("an order before its first event: %t, %v", found, err)
 	}
-	begin := ledger.Entry{Trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+	begin := &ledger.Entry{Trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 	first, err := l.Append(t.Context(), begin, record("o1", order.Intent))
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +62,7 @@ func TestAppendKeepsEachTransitionAndItsTrace(t *testing.T) {
 		t.Errorf("stored %s, trace %q", got.Stored, got.Trace)
 	}
 	got.Stored = time.Time{}
-	if diff := cmp.Diff(second, got); diff != "" {
+	if diff := cmp.Diff(*second, got); diff != "" {
 		t.Errorf("what was read is not what was written: -want +got\n%s", diff)
 	}
 	raw, _, err := l.Raw(t.Context(), "o1")
@@ -78,12 +78,12 @@ func TestAppendKeepsEachTransitionAndItsTrace(t *testing.T) {
 func TestAppendRefusesWhatTheTableDoesNotAllow(t *testing.T) {
 	_, b := bustest.Provisioned(t, bustest.Options{})
 	l := newLedger(t, b)
-	if _, err := l.Append(t.Context(), ledger.Entry{}, record("o1", order.Placed)); err == nil {
+	if _, err := l.Append(t.Context(), &ledger.Entry{}, record("o1", order.Placed)); err == nil {
 		t.Error("an order began as placed")
 	}
 	lie := record("o1", order.Intent)
 	lie.Certainty = order.CertainPlaced
-	if _, err := l.Append(t.Context(), ledger.Entry{}, lie); err == nil {
+	if _, err := l.Append(t.Context(), &ledger.Entry{}, lie); err == nil {
 		t.Error("an intent that is certain was taken")
 	}
 	if _, found, _ := l.Get(t.Context(), "o1"); found {
@@ -102,7 +102,7 @@ func TestOfManyWritersOneMovesTheOrder(t *testing.T) {
 		for i := range 8 {
 			wg.Go(func() {
 				state := []order.State{order.Intent, order.Waiting}[i%2]
-				_, err := ledgers[i/4].Append(t.Context(), ledger.Entry{}, record(id, state))
+				_, err := ledgers[i/4].Append(t.Context(), &ledger.Entry{}, record(id, state))
 				mu.Lock()
 				defer mu.Unlock()
 				switch {
@@ -125,7 +125,7 @@ func TestLostAcknowledgement(t *testing.T) {
 	s := bustest.Start(t, bustest.Options{})
 	s.Provision(bus.DefaultSettings())
 	l := newLedger(t, s.Connect(s.Gated()))
-	first, err := l.Append(t.Context(), ledger.Entry{}, record("o1", order.Intent))
+	first, err := l.Append(t.Context(), &ledger.Entry{}, record("o1", order.Intent))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ func TestReguard(t *testing.T) {
 	l := newLedger(t, b)
 	move := func(id string, states ...order.State) {
 		t.Helper()
-		var e ledger.Entry
+		e := &ledger.Entry{}
 		for _, s := range states {
 			var err error
 			if e, err = l.Append(t.Context(), e, record(id, s)); err != nil {

@@ -57,7 +57,7 @@ func held(t *testing.T, b *bus.Bus, id string) {
 	defer l.Close()
 	r := order.Record{OrderID: id, Supplier: order.EIOTCLUB, Product: order.ProductPackage, Account: "default", State: order.Intent, Certainty: order.CertainUnknown,
 		At: time.Now().UTC(), AcceptedAt: time.Now().UTC(), Request: order.Request{OrderID: id, ICCID: "8988308650100524999"}}
-	e, err := l.Append(t.Context(), ledger.Entry{}, r)
+	e, err := l.Append(t.Context(), &ledger.Entry{}, r)
 	if err == nil {
 		r.State, r.Reason = order.Held, "of card 8988308650100524999"
 		r.ESIMs = []order.ESIM{{ICCID: "8988308650100524999", ActivationCode: "LPA:1$x$y", QRCodeURL: "https://q"}}

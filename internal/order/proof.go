@@ -14,7 +14,7 @@ type NotPlaced struct {
 
 // NotPlaced is what an order's own record proves: nothing was ever sent for it, or
 // its last event says that what was sent placed nothing.
-func (r Record) NotPlaced() (NotPlaced, bool) {
+func (r *Record) NotPlaced() (NotPlaced, bool) {
 	proven := r.State == Begin && r.FirstSentAt == nil || r.State == Waiting && r.Certainty == CertainNotPlaced
 	return NotPlaced{valid: proven}, proven
 }
@@ -22,7 +22,7 @@ func (r Record) NotPlaced() (NotPlaced, bool) {
 // RefusedCall is proof by the answer to the call that intent announced: the answer
 // says for certain that it placed nothing, and no earlier call is in doubt, of which
 // it says nothing. answered is false where the call never left us.
-func RefusedCall(intent Record, says Certainty, answered bool) (NotPlaced, bool) {
+func RefusedCall(intent *Record, says Certainty, answered bool) (NotPlaced, bool) {
 	proven := intent.State == Intent && says == CertainNotPlaced && !intent.InDoubt
 	p := NotPlaced{valid: proven}
 	if answered {

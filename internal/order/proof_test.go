@@ -15,9 +15,9 @@ func TestNotPlacedNeedsItsFacts(t *testing.T) {
 	doubted.InDoubt = true
 	unknown := order.Record{State: order.Unknown, Certainty: order.CertainUnknown, FirstSentAt: &at, InDoubt: true, Looks: 3}
 	in := func(s order.State, c order.Certainty) order.Record { return order.Record{State: s, Certainty: c} }
-	own := func(r order.Record) func() (order.NotPlaced, bool) { return r.NotPlaced }
+	own := func(r order.Record) func() (order.NotPlaced, bool) { return (&r).NotPlaced }
 	refused := func(r order.Record, c order.Certainty) func() (order.NotPlaced, bool) {
-		return func() (order.NotPlaced, bool) { return order.RefusedCall(r, c, true) }
+		return func() (order.NotPlaced, bool) { return order.RefusedCall(&r, c, true) }
 	}
 	looked := func(r order.Record, needed int) func() (order.NotPlaced, bool) {
 		return func() (order.NotPlaced, bool) { return order.NotFound(r, needed) }
@@ -39,7 +39,7 @@ func TestNotPlacedNeedsItsFacts(t *testing.T) {
 		{"a duplicate", refused(intent, order.CertainPlaced), false, ""},
 		{"a repeat in doubt is refused", refused(doubted, order.CertainNotPlaced), false, ""},
 		{"a refusal without a call", refused(unknown, order.CertainNotPlaced), false, ""},
-		{"not dialled", func() (order.NotPlaced, bool) { return order.RefusedCall(intent, order.CertainNotPlaced, false) }, true, ""},
+		{"not dialled", func() (order.NotPlaced, bool) { return order.RefusedCall(&intent, order.CertainNotPlaced, false) }, true, ""},
 		{"looked for often enough", looked(unknown, 3), true, order.EvidenceLookup},
 		{"looked for once too few", looked(unknown, 4), false, ""},
 		{"no look is enough", looked(in(order.Unknown, order.CertainUnknown), 0), false, ""},
@@ -57,7 +57,7 @@ func TestNotPlacedNeedsItsFacts(t *testing.T) {
 			}
 			// What is done with it stands or falls with it.
 			for _, next := range []order.Record{proof.Wait(unknown, "no_funds", at), proof.Reject(unknown, &order.Error{Kind: "refused"}), proof.Expire(unknown), proof.Cancel(unknown)} {
-				err := order.CheckMove(order.Unknown, next)
+				err := order.CheckMove(order.Unknown, &next)
 				if (err == nil) != c.proven || next.InDoubt == c.proven {
 					t.Errorf("%s: %v, in doubt %t", next.State, err, next.InDoubt)
 				}

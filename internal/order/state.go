@@ -115,7 +115,7 @@ var allowedCertainty = map[State][]Certainty{
 }
 
 // CheckMove says why an order may not go from one record to the next, or nil.
-func CheckMove(from State, next Record) error {
+func CheckMove(from State, next *Record) error {
 	if !CanMove(from, next.State) {
 		return fmt.Errorf("order %s: %q may not become %q", next.OrderID, from, next.State)
 	}

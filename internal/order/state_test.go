@@ -111,7 +111,7 @@ func TestCheckMove(t *testing.T) {
 		{"fulfilled without the supplier's id", order.Intent, record(order.Fulfilled, order.CertainPlaced, ""), "supplier's order id"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			err := order.CheckMove(c.from, c.next)
+			err := order.CheckMove(c.from, &c.next)
 			if c.text == "" && err != nil {
 				t.Errorf("refused: %v", err)
 			}

@@ -217,7 +217,7 @@ func TestWhoFindsNoCallLeftComesAgain(t *testing.T) {
 	a, _ := w.worker.account(order.ESIMFly, "default")
 	a.budget.limit = 1
 	sent := time.Now().Add(-time.Hour)
-	cur := ledger.Entry{Record: order.Record{State: order.Unknown, Certainty: order.CertainUnknown, Supplier: order.ESIMFly, Product: order.ProductESIM,
+	cur := &ledger.Entry{Record: order.Record{State: order.Unknown, Certainty: order.CertainUnknown, Supplier: order.ESIMFly, Product: order.ProductESIM,
 		Account: "default", Request: flyOrder("doubt"), FirstSentAt: &sent, LastSentAt: &sent}}
 	if s, err := w.worker.budgetGate(t.Context(), a); err != nil || s != nil {
 		t.Fatalf("the only call: %+v, %v", s, err)
@@ -247,12 +247,12 @@ func TestAnOpenBreakerCostsNoCalls(t *testing.T) {
 	a.budget.limit, a.budget.left, a.budget.until = 1000, 100, time.Now().Add(time.Hour)
 	sent := time.Now().Add(-time.Hour)
 	for i := range 10 {
-		fresh := ledger.Entry{New: true, Record: order.Record{OrderID: fmt.Sprint("d-", i), Supplier: order.ESIMFly, Product: order.ProductESIM, Account: "default", Request: flyOrder(fmt.Sprint("d-", i))}}
+		fresh := &ledger.Entry{New: true, Record: order.Record{OrderID: fmt.Sprint("d-", i), Supplier: order.ESIMFly, Product: order.ProductESIM, Account: "default", Request: flyOrder(fmt.Sprint("d-", i))}}
 		proof, _ := fresh.NotPlaced()
 		if s, err := w.worker.place(t.Context(), a, fresh, supplier.PermitNew(proof)); err != nil || s.WaitingFor != forBreaker {
 			t.Fatalf("%+v, %v", s.Record, err)
 		}
-		doubted := ledger.Entry{Record: order.Record{State: order.Unknown, Certainty: order.CertainUnknown, Supplier: order.ESIMFly, Product: order.ProductESIM,
+		doubted := &ledger.Entry{Record: order.Record{State: order.Unknown, Certainty: order.CertainUnknown, Supplier: order.ESIMFly, Product: order.ProductESIM,
 			Account: "default", Request: flyOrder("doubt"), SupplierOrderID: "7", FirstSentAt: &sent, LastSentAt: &sent}}
 		if s, err := w.worker.look(t.Context(), a, doubted); err != nil || s.due.IsZero() {
 			t.Fatalf("%+v, %v", s, err)

@@ -20,7 +20,7 @@ type bug struct {
 	plant    func(r *run, w *Worker)
 	rules    func(*supplier.Rules)
 	purchase func(r *run, p *supplier.Purchase)
-	append   func(r *run, ctx context.Context, prev ledger.Entry, next order.Record) (ledger.Entry, error)
+	append   func(r *run, ctx context.Context, prev *ledger.Entry, next order.Record) (*ledger.Entry, error)
 	ackFirst bool
 	noGuard  bool
 }
@@ -28,13 +28,13 @@ type bug struct {
 // inVerdict plants a bug in what an answer leads to.
 func inVerdict(change func(j judge, intent order.Record, e *supplier.Error, r order.Record) order.Record) func(*run, *Worker) {
 	return func(_ *run, w *Worker) {
-		w.decide.verdict = func(j judge, intent order.Record, p supplier.Placement, err error) order.Record {
+		w.decide.verdict = func(j judge, intent *order.Record, p supplier.Placement, err error) order.Record {
 			r := j.verdict(intent, p, err)
 			e := &supplier.Error{}
 			if err != nil {
 				e = supplier.AsError("", err)
 			}
-			return change(j, intent, e, r)
+			return change(j, *intent, e, r)
 		}
 	}
 }
@@ -42,7 +42,7 @@ func inVerdict(change func(j judge, intent order.Record, e *supplier.Error, r or
 // inGates plants a bug in what is asked before money moves.
 func inGates(change func(w *Worker, r *order.Record)) func(*run, *Worker) {
 	return func(_ *run, w *Worker) {
-		w.decide.gates = func(w *Worker, ctx context.Context, a *account, cur *order.Record) (*shut, error) {
+		w.decide.gates = func(w *Worker, ctx context.Context, a *account, cur *order.Record) (reserved, *shut, error) {
 			c := *cur
 			change(w, &c)
 			return w.gates(ctx, a, &c)
@@ -53,7 +53,7 @@ func inGates(change func(w *Worker, r *order.Record)) func(*run, *Worker) {
 // inStep plants a bug in what is done with an order in some state.
 func inStep(state order.State) func(*run, *Worker) {
 	return func(_ *run, w *Worker) {
-		w.decide.step = func(w *Worker, ctx context.Context, a *account, cur ledger.Entry) (stand, error) {
+		w.decide.step = func(w *Worker, ctx context.Context, a *account, cur *ledger.Entry) (stand, error) {
 			if cur.State == state {
 				return w.place(ctx, a, cur, supplier.PermitNew(forged))
 			}
@@ -67,13 +67,13 @@ func inStep(state order.State) func(*run, *Worker) {
 var forged, _ = order.RuledOut("a bug")
 
 func notPlaced(j judge, r order.Record) order.Record {
-	return forged.Reject(j.next(r), &order.Error{Kind: string(supplier.Refused), Code: "(bug)"})
+	return forged.Reject(j.next(&r), &order.Error{Kind: string(supplier.Refused), Code: "(bug)"})
 }
 
 var bugs = []bug{
-	{name: "skips the intent", append: func(r *run, ctx context.Context, prev ledger.Entry, next order.Record) (ledger.Entry, error) {
+	{name: "skips the intent", append: func(r *run, ctx context.Context, prev *ledger.Entry, next order.Record) (*ledger.Entry, error) {
 		if next.State == order.Intent {
-			return ledger.Entry{Record: next, Seq: prev.Seq}, nil
+			return &ledger.Entry{Record: next, Seq: prev.Seq}, nil
 		}
 		return r.ledger.Append(ctx, prev, next)
 	}},
@@ -119,13 +119,14 @@ var bugs = []bug{
 		return r
 	})},
 	{name: "takes the refusal of a repeat for one of the first call", plant: func(_ *run, w *Worker) {
-		w.decide.verdict = func(j judge, intent order.Record, p supplier.Placement, err error) order.Record {
-			intent.InDoubt = false
-			return j.verdict(intent, p, err)
+		w.decide.verdict = func(j judge, intent *order.Record, p supplier.Placement, err error) order.Record {
+			sure := *intent
+			sure.InDoubt = false
+			return j.verdict(&sure, p, err)
 		}
 	}},
 	{name: "forgets its doubt when it sends again", plant: func(_ *run, w *Worker) {
-		w.decide.intend = func(j judge, cur order.Record, permit supplier.Permit, id string, balance *order.Money) order.Record {
+		w.decide.intend = func(j judge, cur *order.Record, permit supplier.Permit, id string, balance *order.Money) order.Record {
 			r := j.intend(cur, permit, id, balance)
 			r.InDoubt = false
 			return r
@@ -145,7 +146,7 @@ var bugs = []bug{
 	})},
 	{name: "takes 'exists' for bought, under our own id", plant: inVerdict(func(j judge, _ order.Record, e *supplier.Error, r order.Record) order.Record {
 		if e.Kind == supplier.Exists {
-			return j.there(r, supplier.Placement{SupplierOrderID: r.OrderID, State: order.Fulfilled}, order.EvidenceDuplicate)
+			return j.there(&r, supplier.Placement{SupplierOrderID: r.OrderID, State: order.Fulfilled}, order.EvidenceDuplicate)
 		}
 		return r
 	})},
@@ -156,25 +157,27 @@ var bugs = []bug{
 		return r
 	})},
 	{name: "does not guard what leaves the queue", noGuard: true},
-	{name: "writes without compare-and-set", append: func(r *run, ctx context.Context, prev ledger.Entry, next order.Record) (ledger.Entry, error) {
+	{name: "writes without compare-and-set", append: func(r *run, ctx context.Context, prev *ledger.Entry, next order.Record) (*ledger.Entry, error) {
 		if last, found, err := r.bus.Last(ctx, bus.StreamOrderEvents, bus.SubjectOrderHistory(next.OrderID)); err == nil && found {
-			prev.Seq = last.Sequence
+			blind := *prev
+			blind.Seq = last.Sequence
+			prev = &blind
 		}
 		return r.ledger.Append(ctx, prev, next)
 	}},
-	{name: "rejects what only a person can settle", append: func(r *run, ctx context.Context, prev ledger.Entry, next order.Record) (ledger.Entry, error) {
+	{name: "rejects what only a person can settle", append: func(r *run, ctx context.Context, prev *ledger.Entry, next order.Record) (*ledger.Entry, error) {
 		if next.State == order.Held {
 			next.State, next.Certainty = order.Rejected, order.CertainNotPlaced
 		}
 		return r.ledger.Append(ctx, prev, next)
 	}},
-	{name: "reports what is unknown as placed", append: func(r *run, ctx context.Context, prev ledger.Entry, next order.Record) (ledger.Entry, error) {
+	{name: "reports what is unknown as placed", append: func(r *run, ctx context.Context, prev *ledger.Entry, next order.Record) (*ledger.Entry, error) {
 		if next.State == order.Unknown && prev.State == order.Intent {
 			next.State, next.Certainty, next.SupplierOrderID = order.Fulfilled, order.CertainPlaced, next.OrderID
 		}
 		return r.ledger.Append(ctx, prev, next)
 	}},
-	{name: "lets the repeat window slide", append: func(r *run, ctx context.Context, prev ledger.Entry, next order.Record) (ledger.Entry, error) {
+	{name: "lets the repeat window slide", append: func(r *run, ctx context.Context, prev *ledger.Entry, next order.Record) (*ledger.Entry, error) {
 		next.FirstSentAt = next.LastSentAt
 		if next.State == order.Unknown {
 			at := next.At
@@ -199,16 +202,16 @@ var bugs = []bug{
 		}
 	}},
 	{name: "takes another body under the same id", plant: func(_ *run, w *Worker) {
-		w.decide.find = func(w *Worker, ctx context.Context, req order.Request, trace string, again bool) (ledger.Entry, error) {
+		w.decide.find = func(w *Worker, ctx context.Context, req order.Request, trace string, again bool) (*ledger.Entry, error) {
 			cur, found, err := w.ledger.Get(ctx, req.OrderID)
 			if err != nil || found {
-				return cur, err
+				return &cur, err
 			}
 			return w.find(ctx, req, trace, again)
 		}
 	}},
 	{name: "takes each request for a new one", plant: func(_ *run, w *Worker) {
-		w.decide.find = func(w *Worker, ctx context.Context, req order.Request, trace string, _ bool) (ledger.Entry, error) {
+		w.decide.find = func(w *Worker, ctx context.Context, req order.Request, trace string, _ bool) (*ledger.Entry, error) {
 			return w.find(ctx, req, trace, false)
 		}
 	}},

@@ -48,7 +48,7 @@ type locker interface {
 	// lock begins to take a held object for the order cur over all replicas, and
 	// returns what waits for the answer: false if another replica's order is in flight
 	// for it. An order is in flight for ttl at most, and its intent follows cur.
-	lock(ctx context.Context, object string, cur ledger.Entry, ttl time.Duration) (wait func() (mine bool, err error))
+	lock(ctx context.Context, object string, cur *ledger.Entry, ttl time.Duration) (wait func() (mine bool, err error))
 	// let gives a held object back.
 	let(object string)
 }
@@ -106,7 +106,7 @@ func (c *cards) placeOf(object string) place {
 	return place{c.lists[int(sum[31])%cardLists], base64.RawURLEncoding.EncodeToString(sum[:12])}
 }
 
-func (c *cards) lock(ctx context.Context, object string, cur ledger.Entry, ttl time.Duration) (wait func() (bool, error)) {
+func (c *cards) lock(ctx context.Context, object string, cur *ledger.Entry, ttl time.Duration) (wait func() (bool, error)) {
 	if isNew(object) {
 		return func() (bool, error) { return true, nil }
 	}

@@ -32,8 +32,8 @@ func (s *states) Get(_ context.Context, id string) (ledger.Entry, bool, error) {
 	return ledger.Entry{Seq: 7, Record: order.Record{OrderID: id, State: v.(order.State)}}, true, nil
 }
 
-func entry(id string, seq uint64) ledger.Entry {
-	return ledger.Entry{Seq: seq, Record: order.Record{OrderID: id}}
+func entry(id string, seq uint64) *ledger.Entry {
+	return &ledger.Entry{Seq: seq, Record: order.Record{OrderID: id}}
 }
 
 func replicaCards(t *testing.T, b *bus.Bus, l Ledger, now func() time.Time) *cards {

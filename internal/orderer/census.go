@@ -11,7 +11,7 @@ import (
 )
 
 // openEntry is an order as the index of open ones has it.
-func openEntry(r order.Record, due time.Time) ledger.Open {
+func openEntry(r *order.Record, due time.Time) ledger.Open {
 	o := ledger.Open{OrderID: r.OrderID, Supplier: r.Supplier, Account: r.Account, State: r.State,
 		WaitingFor: r.WaitingFor, Due: due, ExpiresAt: r.Request.ExpiresAt, AcceptedAt: r.AcceptedAt}
 	if r.Certainty == order.CertainUnknown && r.LastSentAt != nil {
@@ -22,7 +22,7 @@ func openEntry(r order.Record, due time.Time) ledger.Open {
 
 // atStake is what an order in doubt may have cost: what the supplier said, the price
 // list before the call, or at most what upstream allows. nil if nothing tells.
-func atStake(r order.Record) *order.Money {
+func atStake(r *order.Record) *order.Money {
 	switch {
 	case r.Total != nil:
 		return r.Total

@@ -33,7 +33,7 @@ func TestCensus(t *testing.T) {
 	c := newCensus()
 	for _, r := range []order.Record{record(priced, order.Unknown, order.CertainUnknown), record(limited, order.Held, order.CertainUnknown), counted,
 		record(packageOrder("d"), order.Unknown, order.CertainUnknown), waiting, record(packageOrder("p"), order.Placed, order.CertainPlaced)} {
-		c.count(openEntry(r, now.Add(-5*time.Minute)), now)
+		c.count(openEntry(&r, now.Add(-5*time.Minute)), now)
 	}
 	c.report(m, "eiotclub", []string{"default", "quiet"})
 	want := `

@@ -109,7 +109,7 @@ func (m *mortal) Raw(ctx context.Context, id string) ([]byte, bool, error) {
 	return m.run.ledger.Raw(ctx, id)
 }
 
-func (m *mortal) Append(ctx context.Context, prev ledger.Entry, next order.Record) (e ledger.Entry, err error) {
+func (m *mortal) Append(ctx context.Context, prev *ledger.Entry, next order.Record) (e *ledger.Entry, err error) {
 	r := m.run
 	err = m.op("append "+string(next.State), func() error {
 		if b := r.bug; b != nil && b.append != nil {
@@ -132,7 +132,7 @@ func (r *run) appended(rec order.Record) {
 	if n := len(r.history); n > 0 {
 		from = r.history[n-1].State
 	}
-	if err := order.CheckMove(from, rec); err != nil {
+	if err := order.CheckMove(from, &rec); err != nil {
 		r.wrong("%v", err)
 	}
 	if rec.RequestHash != r.req.Hash() {
@@ -206,7 +206,7 @@ func (m *mortal) All(ctx context.Context) iter.Seq2[ledger.Open, error] { return
 
 func (m *mortal) hold(string) bool { return true }
 func (m *mortal) let(string)       {}
-func (m *mortal) lock(_ context.Context, object string, _ ledger.Entry, _ time.Duration) func() (bool, error) {
+func (m *mortal) lock(_ context.Context, object string, _ *ledger.Entry, _ time.Duration) func() (bool, error) {
 	if isNew(object) {
 		return func() (bool, error) { return true, nil }
 	}

@@ -112,7 +112,8 @@ func codesOf(t *testing.T, r order.Request, answers []answered, dial func(url st
 			if doubted {
 				want = meanings[now.kind].doubted
 			}
-			next := testJudge(rules).verdict(intentRecord(doubted), placement, err)
+			intent := intentRecord(doubted)
+			next := testJudge(rules).verdict(&intent, placement, err)
 			if got := (meaning{next.State, next.Certainty, next.WaitingFor}); got != want {
 				t.Errorf("%s %s, %s, in doubt %t: %+v, want %+v", r.Supplier, r.Product, now.name, doubted, got, want)
 			}
@@ -122,7 +123,7 @@ func codesOf(t *testing.T, r order.Request, answers []answered, dial func(url st
 			if now.kind == "exists" && next.NotBefore.After(judgeNow) {
 				t.Errorf("%s: looked up at %s only", now.name, next.NotBefore)
 			}
-			if err := order.CheckMove(order.Intent, next); err != nil {
+			if err := order.CheckMove(order.Intent, &next); err != nil {
 				t.Error(err)
 			}
 		}

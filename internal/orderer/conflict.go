@@ -27,7 +27,7 @@ func contradiction(cur order.Record, ev wire.Evidence) error {
 
 // note writes a contradiction into an order's record, once: its state, and what
 // decided it, stay.
-func (w *Worker) note(ctx context.Context, cur ledger.Entry, c order.Conflict) error {
+func (w *Worker) note(ctx context.Context, cur *ledger.Entry, c order.Conflict) error {
 	c.At = w.now().UTC()
 	r, isNew := cur.Noted(c)
 	if !isNew {
@@ -43,33 +43,33 @@ func (w *Worker) late(ctx context.Context, a *account, r order.Record) (stand, e
 	for range 5 {
 		cur, found, err := w.ledger.Get(ctx, r.OrderID)
 		if err != nil || !found {
-			return stand{Entry: cur}, errors.Join(ledger.ErrMoved, err)
+			return stand{Entry: &cur}, errors.Join(ledger.ErrMoved, err)
 		}
 		if r.Certainty != order.CertainPlaced {
-			return w.asItIs(a, cur), nil // it says nothing that the order's new state does not know better
+			return w.asItIs(a, &cur), nil // it says nothing that the order's new state does not know better
 		}
 		ev := toldBy(r)
 		next, effect := w.judge(a, &cur.Record).weighNow(cur.Record, ev)
 		switch effect {
 		case effectContradicts:
-			return w.asItIs(a, cur), w.contradicted(ctx, cur, r, ev)
+			return w.asItIs(a, &cur), w.contradicted(ctx, &cur, r, ev)
 		case effectMoves:
 			if r.Balance != nil {
 				next.Balance = r.Balance
 			}
-			moved, err := w.record(ctx, a, cur, next)
+			moved, err := w.record(ctx, a, &cur, next)
 			if errors.Is(err, ledger.ErrMoved) {
 				continue // moved again: what is known is weighed anew
 			}
 			return moved, err
 		}
-		return w.asItIs(a, cur), nil
+		return w.asItIs(a, &cur), nil
 	}
 	return stand{}, ledger.ErrMoved
 }
 
-func (w *Worker) asItIs(a *account, cur ledger.Entry) stand {
-	return stand{Entry: cur, due: w.due(a, cur.Record)}
+func (w *Worker) asItIs(a *account, cur *ledger.Entry) stand {
+	return stand{Entry: cur, due: w.due(a, &cur.Record)}
 }
 
 // toldBy is what a record that could not be written says, as evidence.
@@ -85,7 +85,7 @@ func toldBy(r order.Record) wire.Evidence {
 
 // contradicted sets aside what we ourselves were told, by a late answer or a look,
 // and what cannot become an event: r is the record that it would have made.
-func (w *Worker) contradicted(ctx context.Context, cur ledger.Entry, r order.Record, ev wire.Evidence) error {
+func (w *Worker) contradicted(ctx context.Context, cur *ledger.Entry, r order.Record, ev wire.Evidence) error {
 	c := conflictOf(ev)
 	if _, isNew := cur.Noted(c); !isNew {
 		return nil // each look says it again

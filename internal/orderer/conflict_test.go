@@ -12,13 +12,13 @@ import (
 )
 
 // stood writes an order's history up to a state and returns its last event.
-func (w *world) stood(id string, state order.State) ledger.Entry {
+func (w *world) stood(id string, state order.State) *ledger.Entry {
 	w.t.Helper()
 	r := packageOrder(id)
 	sent := time.Now().Add(-time.Hour).UTC()
 	rec := order.Record{OrderID: id, Supplier: r.Supplier, Product: r.Product, Account: r.Account, Request: r, RequestHash: r.Hash(),
 		AcceptedAt: sent, At: sent, FirstSentAt: &sent, LastSentAt: &sent, State: order.Intent, Certainty: order.CertainUnknown, Attempt: 1}
-	cur, err := w.ledger.Append(w.t.Context(), ledger.Entry{}, rec)
+	cur, err := w.ledger.Append(w.t.Context(), &ledger.Entry{}, rec)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -65,9 +65,9 @@ func TestLateAnswer(t *testing.T) {
 			intent := cur.Record
 			intent.State, intent.SupplierOrderID, intent.Certainty, intent.Evidence = order.Intent, "", order.CertainUnknown, ""
 			j := w.worker.judge(a, &intent)
-			r := j.verdict(intent, supplier.Placement{SupplierOrderID: c.told, State: order.Placed}, nil)
+			r := j.verdict(&intent, supplier.Placement{SupplierOrderID: c.told, State: order.Placed}, nil)
 			if c.told == "" {
-				r = j.verdict(intent, supplier.Placement{}, &supplier.Error{Kind: supplier.Refused, Code: "41018", Sent: true})
+				r = j.verdict(&intent, supplier.Placement{}, &supplier.Error{Kind: supplier.Refused, Code: "41018", Sent: true})
 			}
 			for range 2 { // the second time it is known
 				if _, err := w.worker.late(t.Context(), a, r); err != nil {
@@ -121,10 +121,11 @@ func TestALookThatContradicts(t *testing.T) {
 		if err != nil && !errors.Is(err, ledger.ErrMoved) {
 			t.Fatal(err)
 		}
-		var found bool
-		if cur, found, err = w.ledger.Get(t.Context(), "look"); err != nil || !found {
+		now, found, err := w.ledger.Get(t.Context(), "look")
+		if err != nil || !found {
 			t.Fatal(err)
 		}
+		cur = &now
 	}
 	if cur.State != order.Placed || cur.SupplierOrderID != "7" || len(cur.Conflicts) != 1 || cur.Conflicts[0].Evidence != order.EvidenceLookup {
 		t.Errorf("%s as %q with conflicts %+v", cur.State, cur.SupplierOrderID, cur.Conflicts)

@@ -59,7 +59,7 @@ func (j judge) weighPlaced(cur order.Record, ev wire.Evidence) (order.Record, ef
 	case order.Refunded:
 		return cur, effectNone
 	}
-	r := j.there(cur, placementOf(ev), ev.Source)
+	r := j.there(&cur, placementOf(ev), ev.Source)
 	if r.State == cur.State || !order.CanMove(cur.State, r.State) {
 		return cur, effectNone
 	}
@@ -75,7 +75,7 @@ func placementOf(ev wire.Evidence) supplier.Placement {
 func (j judge) weighFailed(cur order.Record, ev wire.Evidence) (order.Record, effect) {
 	switch cur.State {
 	case order.Intent, order.Unknown, order.Placed:
-		return j.there(cur, placementOf(ev), ev.Source), effectMoves
+		return j.there(&cur, placementOf(ev), ev.Source), effectMoves
 	case order.Fulfilled:
 		return cur, effectContradicts
 	}
@@ -96,7 +96,7 @@ func (j judge) weighMissing(cur order.Record, ev wire.Evidence) (order.Record, e
 func (j judge) ruled(cur order.Record, ev wire.Evidence) (order.Record, effect) {
 	if cur.State.Settled() {
 		if ev.StateThere == string(order.Refunded) && cur.State == order.Fulfilled {
-			r := j.there(cur, placementOf(ev), order.EvidencePerson)
+			r := j.there(&cur, placementOf(ev), order.EvidencePerson)
 			r.Reason = ruling(ev)
 			return r, effectMoves
 		}
@@ -104,7 +104,7 @@ func (j judge) ruled(cur order.Record, ev wire.Evidence) (order.Record, effect) 
 	}
 	switch ev.Certainty {
 	case order.CertainPlaced:
-		r := j.there(cur, placementOf(ev), order.EvidencePerson)
+		r := j.there(&cur, placementOf(ev), order.EvidencePerson)
 		if r.State == cur.State && cur.State != order.Held || !order.CanMove(cur.State, r.State) {
 			return cur, effectNone
 		}
@@ -112,10 +112,10 @@ func (j judge) ruled(cur order.Record, ev wire.Evidence) (order.Record, effect) 
 		return r, effectMoves
 	case order.CertainNotPlaced:
 		if proof, ok := order.RuledOut(ruling(ev)); ok {
-			return proof.Reject(j.next(cur), &order.Error{Kind: string(supplier.Refused), Code: "(person)", Message: "not placed: " + ev.Reason}), effectMoves
+			return proof.Reject(j.next(&cur), &order.Error{Kind: string(supplier.Refused), Code: "(person)", Message: "not placed: " + ev.Reason}), effectMoves
 		}
 	}
-	r := j.hold(j.next(cur), order.CertainUnknown, ruling(ev))
+	r := j.hold(j.next(&cur), order.CertainUnknown, ruling(ev))
 	r.Evidence = order.EvidencePerson
 	return r, effectMoves
 }
@@ -218,7 +218,7 @@ func (w *Worker) take(ctx context.Context, ev wire.Evidence) bus.Verdict {
 		return bus.Dead(wire.ReasonUnknownAccount, fmt.Errorf("supplier %s has no account %s in our configuration", cur.Supplier, cur.Account))
 	}
 	if ev.Source == order.EvidencePerson && ev.Certainty == order.CertainNotPlaced && ev.SendAgain {
-		return w.sendAgain(ctx, a, cur, ev)
+		return w.sendAgain(ctx, a, &cur, ev)
 	}
 	r, e := w.decide.weigh(w.judge(a, &cur.Record), cur.Record, ev)
 	count(e)
@@ -230,12 +230,12 @@ func (w *Worker) take(ctx context.Context, ev wire.Evidence) bus.Verdict {
 	case effectContradicts:
 		// If we die after this: the evidence comes again, and is known in the order's
 		// record and set aside all the same.
-		if err := w.note(ctx, cur, conflictOf(ev)); err != nil {
+		if err := w.note(ctx, &cur, conflictOf(ev)); err != nil {
 			return w.hindered("evidence", err)
 		}
 		return bus.Dead(wire.ReasonConflict, contradiction(cur.Record, ev)).About(cur.OrderID)
 	}
-	next, err := w.record(ctx, a, cur, r)
+	next, err := w.record(ctx, a, &cur, r)
 	if err != nil {
 		return w.hindered("evidence", err)
 	}
@@ -248,8 +248,8 @@ func (w *Worker) take(ctx context.Context, ev wire.Evidence) bus.Verdict {
 }
 
 // sendAgain is a person's word that an order was not placed and is to be bought.
-func (w *Worker) sendAgain(ctx context.Context, a *account, cur ledger.Entry, ev wire.Evidence) bus.Verdict {
-	if actedOn(cur.Record, ev) {
+func (w *Worker) sendAgain(ctx context.Context, a *account, cur *ledger.Entry, ev wire.Evidence) bus.Verdict {
+	if actedOn(&cur.Record, ev) {
 		// It comes again, after whoever took it died: what it asked for was begun.
 		next, err := w.advance(ctx, a, cur)
 		if err == nil {
@@ -267,8 +267,9 @@ func (w *Worker) sendAgain(ctx context.Context, a *account, cur ledger.Entry, ev
 	if !ok {
 		return bus.Dead(wire.ReasonSchema, errors.New("a person's word without a reason"))
 	}
-	cur.Round++ // a person's word is as certain as a refusal: eSIMfly gets a new request id
-	next, err := w.place(ctx, a, cur, supplier.PermitNew(proof))
+	again := *cur
+	again.Round++ // a person's word is as certain as a refusal: eSIMfly gets a new request id
+	next, err := w.place(ctx, a, &again, supplier.PermitNew(proof))
 	if err != nil {
 		return w.hindered("evidence", err)
 	}
@@ -279,7 +280,7 @@ func (w *Worker) sendAgain(ctx context.Context, a *account, cur ledger.Entry, ev
 }
 
 // actedOn says whether an order that a person wants sent again was, or waits to be.
-func actedOn(cur order.Record, ev wire.Evidence) bool {
+func actedOn(cur *order.Record, ev wire.Evidence) bool {
 	return cur.LastSentAt != nil && cur.LastSentAt.After(ev.ObservedAt) || cur.State == order.Waiting && cur.At.After(ev.ObservedAt)
 }
 

@@ -263,7 +263,7 @@ func TestAPersonSettlesWhatNobodyElseCan(t *testing.T) {
 			}
 			tick(t)
 		}
-		late := stand{Entry: ledger.Entry{Record: held}, due: w.worker.now().Add(heldInterval)}
+		late := stand{Entry: &ledger.Entry{Record: held}, due: w.worker.now().Add(heldInterval)}
 		if err := w.worker.guard(t.Context(), late); err != nil {
 			t.Fatal(err)
 		}

@@ -31,25 +31,26 @@ type shut struct {
 func waits(why string, until time.Time) *shut { return &shut{why: why, until: until} }
 
 // gates are asked before money moves; the first that is shut decides. They cost
-// nothing, or little, before they cost a call. A nil shut and nil error: go.
-func (w *Worker) gates(ctx context.Context, a *account, cur *order.Record) (*shut, error) {
+// nothing, or little, before they cost a call. A nil shut and nil error: go, with what
+// was counted for it.
+func (w *Worker) gates(ctx context.Context, a *account, cur *order.Record) (counted reserved, s *shut, err error) {
 	if s := w.freeGates(a, cur); s != nil {
-		return s, nil
+		return counted, s, nil
 	}
 	if until, closed := a.stop(); closed { // once: who finds it open is the one that tries
-		return &shut{why: string(supplier.Setup), until: until, err: cur.Error}, nil
+		return counted, &shut{why: string(supplier.Setup), until: until, err: cur.Error}, nil
 	}
 	price, s, err := w.priceGate(ctx, a, cur)
 	if s != nil || err != nil {
-		return s, err
+		return counted, s, err
 	}
 	if s, err := w.budgetGate(ctx, a); s != nil || err != nil {
-		return s, err
+		return counted, s, err
 	}
 	// What was asked of others may have taken as long as a call does: meanwhile the
 	// order may have expired, or somebody stopped spending.
 	if s := w.freeGates(a, cur); s != nil {
-		return s, nil
+		return counted, s, nil
 	}
 	return w.spendGate(ctx, a, cur, price) // last: it takes something that an intent must follow
 }
@@ -173,7 +174,7 @@ func (w *Worker) fundsGate(ctx context.Context, a *account, price order.Money, p
 // shutOut is what becomes of an order at a shut gate: the next record, or nil if
 // it stays as it is until the moment. What may have been placed is not given up: it
 // waits as it is, or for a person.
-func (j judge) shutOut(cur order.Record, permit supplier.Permit, s *shut) (*order.Record, time.Time) {
+func (j judge) shutOut(cur *order.Record, permit supplier.Permit, s *shut) (*order.Record, time.Time) {
 	proof, notPlaced := permit.NotPlaced()
 	wait := s.state == ""
 	if wait && (!notPlaced || cur.State == order.Waiting && cur.WaitingFor == s.why) {

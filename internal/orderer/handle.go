@@ -68,7 +68,7 @@ func (w *Worker) handle(ctx context.Context, msg message) bus.Verdict {
 const cardPatience = 3
 
 // waitForCard lets an order of which nothing was sent wait outside of the queue.
-func (w *Worker) waitForCard(ctx context.Context, a *account, cur ledger.Entry) (stand, error) {
+func (w *Worker) waitForCard(ctx context.Context, a *account, cur *ledger.Entry) (stand, error) {
 	proof, notPlaced := cur.NotPlaced()
 	if !notPlaced {
 		return stand{Entry: cur}, errCardBusy
@@ -128,31 +128,31 @@ func knownProduct(supplier, product string) bool {
 // find is what is known of a request's order: its last event, or a beginning if
 // there is none. The ledger is read only if there may be something: a request
 // that comes for the first time is new, and if it is not, the append says so.
-func (w *Worker) find(ctx context.Context, req order.Request, trace string, again bool) (ledger.Entry, error) {
+func (w *Worker) find(ctx context.Context, req order.Request, trace string, again bool) (*ledger.Entry, error) {
 	hash := req.Hash()
-	fresh := ledger.Entry{Trace: trace, New: true, Record: order.Record{OrderID: req.OrderID, Supplier: req.Supplier, Product: req.Product,
+	fresh := &ledger.Entry{Trace: trace, New: true, Record: order.Record{OrderID: req.OrderID, Supplier: req.Supplier, Product: req.Product,
 		Account: req.Account, Request: req, RequestHash: hash, AcceptedAt: w.now().UTC()}}
 	if !again {
 		return fresh, nil
 	}
 	cur, found, err := w.ledger.Get(ctx, req.OrderID)
 	if err != nil {
-		return cur, fmt.Errorf("read order %s: %w", req.OrderID, err)
+		return nil, fmt.Errorf("read order %s: %w", req.OrderID, err)
 	}
 	if !found {
 		return fresh, nil
 	}
 	if cur.RequestHash != hash {
-		return cur, &wire.Error{Reason: wire.ReasonConflict, Text: fmt.Sprintf("order %s was requested before with another body; the first one stands, %s", req.OrderID, cur.State)}
+		return nil, &wire.Error{Reason: wire.ReasonConflict, Text: fmt.Sprintf("order %s was requested before with another body; the first one stands, %s", req.OrderID, cur.State)}
 	}
-	return cur, nil
+	return &cur, nil
 }
 
 // errUnderWay: a call of another worker may be under way for this order.
 var errUnderWay = errors.New("a call for this order may be under way")
 
 // advance does what is to be done with an order now.
-func (w *Worker) advance(ctx context.Context, a *account, cur ledger.Entry) (stand, error) {
+func (w *Worker) advance(ctx context.Context, a *account, cur *ledger.Entry) (stand, error) {
 	next, err := w.decide.step(w, ctx, a, cur)
 	// What is unknown with a look due at once, a duplicate refusal, is looked at now.
 	if err == nil && next.Seq != cur.Seq && next.State == order.Unknown && !next.due.After(w.now()) {
@@ -161,12 +161,12 @@ func (w *Worker) advance(ctx context.Context, a *account, cur ledger.Entry) (sta
 	return next, err
 }
 
-func (w *Worker) step(ctx context.Context, a *account, cur ledger.Entry) (stand, error) {
+func (w *Worker) step(ctx context.Context, a *account, cur *ledger.Entry) (stand, error) {
 	proof, notPlaced := cur.NotPlaced()
 	switch {
 	case cur.State.Settled():
 		return stand{Entry: cur}, nil
-	case cur.NotBefore != nil && cur.NotBefore.After(w.now()) && !w.expired(cur.Record):
+	case cur.NotBefore != nil && cur.NotBefore.After(w.now()) && !w.expired(&cur.Record):
 		return stand{Entry: cur, due: *cur.NotBefore}, nil // not yet: whoever has the message hands it to the index
 	case notPlaced: // new, or waiting
 		return w.place(ctx, a, cur, supplier.PermitNew(proof))
@@ -176,7 +176,7 @@ func (w *Worker) step(ctx context.Context, a *account, cur ledger.Entry) (stand,
 	return w.look(ctx, a, cur)
 }
 
-func (w *Worker) expired(r order.Record) bool {
+func (w *Worker) expired(r *order.Record) bool {
 	return r.State == order.Waiting && r.Request.ExpiresAt != nil && !w.now().Before(*r.Request.ExpiresAt)
 }
 
@@ -186,7 +186,7 @@ func (w *Worker) guard(ctx context.Context, s stand) error {
 	if s.due.IsZero() || s.guarded {
 		return nil
 	}
-	if err := w.ledger.Guard(ctx, openEntry(s.Record, s.due)); err != nil {
+	if err := w.ledger.Guard(ctx, openEntry(&s.Record, s.due)); err != nil {
 		return err
 	}
 	// If we die here: the entry may list an order that was settled meanwhile. It does
@@ -198,7 +198,7 @@ func (w *Worker) guard(ctx context.Context, s stand) error {
 // Between its event and that entry another may have moved it, by a person's word or a
 // notification, and its entry, or the removal of it, came before ours: nobody would
 // look at what we wrote until its turn, and it would be listed as what it is no more.
-func (w *Worker) overtaken(ctx context.Context, wrote ledger.Entry, due time.Time) error {
+func (w *Worker) overtaken(ctx context.Context, wrote *ledger.Entry, due time.Time) error {
 	if due.Sub(w.now()) < farOff {
 		return nil
 	}
@@ -209,11 +209,11 @@ func (w *Worker) overtaken(ctx context.Context, wrote ledger.Entry, due time.Tim
 	case cur.State.Settled():
 		return w.ledger.Unguard(ctx, cur.OrderID)
 	}
-	return w.ledger.Guard(ctx, openEntry(cur.Record, w.now()))
+	return w.ledger.Guard(ctx, openEntry(&cur.Record, w.now()))
 }
 
 // due is when something is to be done with an order again; zero if it is settled.
-func (w *Worker) due(a *account, r order.Record) time.Time {
+func (w *Worker) due(a *account, r *order.Record) time.Time {
 	now := w.now()
 	switch {
 	case r.State.Settled():
@@ -224,7 +224,7 @@ func (w *Worker) due(a *account, r order.Record) time.Time {
 		return now.Add(heldInterval)
 	case r.State == order.Placed && r.NotBefore != nil && !r.NotBefore.After(now):
 		// Followed less often the longer it takes.
-		every := w.judge(a, &r).fulfilInterval()
+		every := w.judge(a, r).fulfilInterval()
 		return now.Add(min(max(every, now.Sub(r.At)/4), max(every, maxFulfilInterval)))
 	case r.NotBefore != nil:
 		return *r.NotBefore

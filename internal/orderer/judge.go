@@ -23,14 +23,14 @@ type judge struct {
 }
 
 // next begins the record that follows cur: what belongs to cur's state alone goes.
-func (j judge) next(cur order.Record) order.Record {
-	r := cur
+func (j judge) next(cur *order.Record) order.Record {
+	r := *cur
 	r.At, r.NotBefore, r.WaitingFor, r.Error, r.Reason, r.Evidence = j.now, nil, "", nil, "", order.EvidenceNone
 	return r
 }
 
 // intend is the record to be durable before a call that may spend money.
-func (j judge) intend(cur order.Record, permit supplier.Permit, requestID string, balance *order.Money) order.Record {
+func (j judge) intend(cur *order.Record, permit supplier.Permit, requestID string, balance *order.Money) order.Record {
 	r := j.next(cur)
 	r.State, r.Certainty = order.Intent, order.CertainUnknown
 	r.Attempt++
@@ -52,7 +52,7 @@ func (j judge) intend(cur order.Record, permit supplier.Permit, requestID string
 }
 
 // there is an order that the supplier has, by whatever proves it.
-func (j judge) there(cur order.Record, p supplier.Placement, evidence order.Evidence) order.Record {
+func (j judge) there(cur *order.Record, p supplier.Placement, evidence order.Evidence) order.Record {
 	r := j.next(cur)
 	r.Certainty, r.Evidence, r.InDoubt, r.Looks = order.CertainPlaced, evidence, false, 0
 	if p.SupplierOrderID != "" {
@@ -189,7 +189,7 @@ func (j judge) settled(r order.Record) bool {
 // sighted is the outcome of a look that found the order.
 func (j judge) sighted(cur order.Record, s supplier.Sighting) order.Record {
 	seen := cur.Logged(order.Look{At: j.now, Where: s.Where, Said: "found"})
-	r := j.there(seen, s.Placement, order.EvidenceLookup)
+	r := j.there(&seen, s.Placement, order.EvidenceLookup)
 	if len(s.Mismatch) > 0 && (cur.State == order.Unknown || cur.State == order.Intent) {
 		return j.hold(r, order.CertainUnknown, fmt.Sprintf("the order under our id there is another: %v", s.Mismatch))
 	}
@@ -227,7 +227,7 @@ func (j judge) notTold(cur order.Record, where string, err error) order.Record {
 }
 
 // unanswerable holds an order that no look and no safe repeat can settle.
-func (j judge) unanswerable(cur order.Record) order.Record {
+func (j judge) unanswerable(cur *order.Record) order.Record {
 	r := j.next(cur)
 	r.Error = cur.Error
 	if cur.Error == nil || cur.Error.Kind != string(supplier.Exists) {

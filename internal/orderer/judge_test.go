@@ -83,12 +83,13 @@ func TestVerdict(t *testing.T) {
 				if strings.HasSuffix(c.name, "not wanted later") {
 					j.outOfStock = "reject"
 				}
-				r := j.verdict(intentRecord(doubted), c.p, c.err)
+				intent := intentRecord(doubted)
+				r := j.verdict(&intent, c.p, c.err)
 				got := outcome{r.State, r.Certainty, r.Evidence, r.InDoubt, r.Round, r.WaitingFor}
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("-want +got\n%s", diff)
 				}
-				if err := order.CheckMove(order.Intent, r); err != nil {
+				if err := order.CheckMove(order.Intent, &r); err != nil {
 					t.Error(err)
 				}
 				if r.State == order.Waiting && !r.NotBefore.After(judgeNow) {
@@ -144,7 +145,7 @@ func TestWeigh(t *testing.T) {
 				got := string(e)
 				if e == effectMoves {
 					got += " " + string(r.State)
-					if err := order.CheckMove(cur.State, r); err != nil {
+					if err := order.CheckMove(cur.State, &r); err != nil {
 						t.Error(err)
 					}
 					if k.ev.Source == order.EvidencePerson && r.Evidence != order.EvidencePerson {
@@ -227,7 +228,7 @@ func TestShutOut(t *testing.T) {
 	waiting := order.Record{OrderID: "o1", State: order.Waiting, Certainty: order.CertainNotPlaced, WaitingFor: "switch"}
 	held := unknown
 	held.State = order.Held
-	fresh, _ := order.Record{}.NotPlaced()
+	fresh, _ := new(order.Record).NotPlaced()
 	looked, _ := order.NotFound(unknown, 3)
 	ruled, _ := order.RuledOut("ann: asked them")
 	repeat, ok := supplier.Rules{Repeat: supplier.RepeatRefused, Looks: 1}.PermitRepeat(unknown, judgeNow)
@@ -257,7 +258,7 @@ func TestShutOut(t *testing.T) {
 		{"sent again by a person, no money", held, supplier.PermitNew(ruled), waits("no_funds", until), order.Waiting, order.EvidencePerson},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, at := testJudge(supplier.Rules{}).shutOut(c.cur, c.permit, c.shut)
+			r, at := testJudge(supplier.Rules{}).shutOut(&c.cur, c.permit, c.shut)
 			if r == nil {
 				if c.state != "" || !at.Equal(until) {
 					t.Errorf("no event and due at %s, want %s", at, c.state)
@@ -267,7 +268,7 @@ func TestShutOut(t *testing.T) {
 			if r.State != c.state || r.Evidence != c.evidence {
 				t.Errorf("%s by %q, want %s by %q", r.State, r.Evidence, c.state, c.evidence)
 			}
-			if err := order.CheckMove(c.cur.State, *r); err != nil {
+			if err := order.CheckMove(c.cur.State, r); err != nil {
 				t.Error(err)
 			}
 			if r.State == order.Held && (r.Certainty != order.CertainUnknown || !r.InDoubt) {
@@ -283,7 +284,7 @@ func TestExistsAloneIsNoProofWhereARefusalBurnsTheID(t *testing.T) {
 	for burns, want := range map[bool]order.Certainty{true: order.CertainUnknown, false: order.CertainPlaced} {
 		j := judge{now: judgeNow, rules: supplier.Rules{Repeat: supplier.RepeatRefused, RefusalBurnsID: burns}}
 		cur := order.Record{OrderID: "o1", State: order.Unknown, Certainty: order.CertainUnknown, Error: &order.Error{Kind: string(supplier.Exists), Code: "DUPLICATE_REQUEST"}}
-		if r := j.unanswerable(cur); r.State != order.Held || r.Certainty != want || r.Evidence != order.EvidenceDuplicate {
+		if r := j.unanswerable(&cur); r.State != order.Held || r.Certainty != want || r.Evidence != order.EvidenceDuplicate {
 			t.Errorf("burns %v: %s as %s by %s, wants held as %s by the duplicate", burns, r.State, r.Certainty, r.Evidence, want)
 		}
 	}

@@ -22,7 +22,7 @@ type slowIntents struct {
 	took     func()
 }
 
-func (s *slowIntents) Append(ctx context.Context, prev ledger.Entry, next order.Record) (ledger.Entry, error) {
+func (s *slowIntents) Append(ctx context.Context, prev *ledger.Entry, next order.Record) (*ledger.Entry, error) {
 	e, err := s.Ledger.Append(ctx, prev, next)
 	if err == nil && next.State == order.Intent {
 		if n := s.seen.Add(1); s.from <= n && n <= s.to {
@@ -79,10 +79,10 @@ func TestAnIntentThatWasStoredTooLate(t *testing.T) {
 type overtakenIntent struct {
 	Ledger
 	stood atomic.Bool
-	then  func(ledger.Entry)
+	then  func(*ledger.Entry)
 }
 
-func (o *overtakenIntent) Append(ctx context.Context, prev ledger.Entry, next order.Record) (ledger.Entry, error) {
+func (o *overtakenIntent) Append(ctx context.Context, prev *ledger.Entry, next order.Record) (*ledger.Entry, error) {
 	e, err := o.Ledger.Append(ctx, prev, next)
 	if err == nil && next.State == order.Intent && o.stood.CompareAndSwap(false, true) {
 		o.then(e)
@@ -96,7 +96,7 @@ func (o *overtakenIntent) Append(ctx context.Context, prev ledger.Entry, next or
 func TestWhatAnotherSpendsStaysCounted(t *testing.T) {
 	w := limited(t, "6.00")
 	set := w.dayClock(noon)
-	w.worker.ledger = &overtakenIntent{Ledger: w.ledger, then: func(e ledger.Entry) {
+	w.worker.ledger = &overtakenIntent{Ledger: w.ledger, then: func(e *ledger.Entry) {
 		set(noon.Add(time.Minute))
 		r := e.Record // another worker found it, and is about to look
 		r.At, r.State, r.InDoubt = noon.Add(50*time.Second), order.Unknown, true

@@ -12,7 +12,7 @@ import (
 
 // look asks the supplier for an order: one that may have been placed, one that was
 // and is not fulfilled yet, or one that is held. It spends nothing.
-func (w *Worker) look(ctx context.Context, a *account, cur ledger.Entry) (stand, error) {
+func (w *Worker) look(ctx context.Context, a *account, cur *ledger.Entry) (stand, error) {
 	if w.switches.paused(a.Supplier) {
 		return stand{Entry: cur, due: w.now().Add(w.cfg.Sweep)}, nil
 	}
@@ -48,8 +48,9 @@ func (w *Worker) look(ctx context.Context, a *account, cur ledger.Entry) (stand,
 	if permit.Valid() {
 		// It was not placed: heard late and often enough. It goes through the gates
 		// again like a new one, as the event that the ledger has.
-		cur.Record = r
-		return w.place(ctx, a, cur, permit)
+		ahead := *cur
+		ahead.Record = r
+		return w.place(ctx, a, &ahead, permit)
 	}
 	return w.record(ctx, a, cur, r)
 }
@@ -95,7 +96,7 @@ func (w *Worker) describe(ctx context.Context, a *account, r *order.Record) {
 
 // follow looks after an order that is there, or that a person has to judge: only
 // news that moves it is written.
-func (w *Worker) follow(ctx context.Context, a *account, j judge, cur ledger.Entry, s supplier.Sighting, err error) (stand, error) {
+func (w *Worker) follow(ctx context.Context, a *account, j judge, cur *ledger.Entry, s supplier.Sighting, err error) (stand, error) {
 	if err != nil || !s.Found {
 		return w.asItIs(a, cur), nil
 	}
@@ -114,13 +115,13 @@ func (w *Worker) follow(ctx context.Context, a *account, j judge, cur ledger.Ent
 
 // ask settles what no look can: by the same call again where that is safe, since
 // its answer tells whether the first arrived; else by a person.
-func (w *Worker) ask(ctx context.Context, a *account, j judge, cur ledger.Entry) (stand, error) {
+func (w *Worker) ask(ctx context.Context, a *account, j judge, cur *ledger.Entry) (stand, error) {
 	exists := cur.Error != nil && cur.Error.Kind == string(supplier.Exists)
 	switch {
 	case exists:
-		return w.record(ctx, a, cur, j.unanswerable(cur.Record))
+		return w.record(ctx, a, cur, j.unanswerable(&cur.Record))
 	case cur.State == order.Intent:
-		r := j.next(cur.Record)
+		r := j.next(&cur.Record)
 		return w.record(ctx, a, cur, j.unknown(r, max(0, cur.LastSentAt.Add(j.settle()).Sub(j.now))))
 	case !j.settled(cur.Record):
 		return stand{Entry: cur, due: cur.LastSentAt.Add(j.settle())}, nil
@@ -128,5 +129,5 @@ func (w *Worker) ask(ctx context.Context, a *account, j judge, cur ledger.Entry)
 	if permit, safe := j.rules.PermitRepeat(cur.Record, j.now); safe {
 		return w.place(ctx, a, cur, permit)
 	}
-	return w.record(ctx, a, cur, j.unanswerable(cur.Record))
+	return w.record(ctx, a, cur, j.unanswerable(&cur.Record))
 }

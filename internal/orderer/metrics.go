@@ -81,7 +81,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 }
 
 // moved counts a transition.
-func (m *Metrics) moved(from order.State, r order.Record) {
+func (m *Metrics) moved(from order.State, r *order.Record) {
 	evidence := string(r.Evidence)
 	if evidence == "" {
 		evidence = "none"

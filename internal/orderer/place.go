@@ -13,7 +13,7 @@ import (
 // stand is an order after a step: its last event, and when something is to be
 // done with it next.
 type stand struct {
-	ledger.Entry
+	*ledger.Entry
 	due     time.Time // zero once the order is settled
 	guarded bool      // the index has the order with this due
 }
@@ -29,7 +29,7 @@ var (
 // place sends an order: gates, intent, call, outcome. It is the only path to a
 // supplier's purchase. cur's record may be ahead of its event by what a look has
 // proved; the event's sequence is what the intent must follow.
-func (w *Worker) place(ctx context.Context, a *account, cur ledger.Entry, permit supplier.Permit) (stand, error) {
+func (w *Worker) place(ctx context.Context, a *account, cur *ledger.Entry, permit supplier.Permit) (stand, error) {
 	if !permit.Valid() {
 		return stand{Entry: cur}, errNoPermit
 	}
@@ -43,18 +43,16 @@ func (w *Worker) place(ctx context.Context, a *account, cur ledger.Entry, permit
 		return stand{Entry: cur}, errCardBusy
 	}
 	defer w.cards.let(object)
-	counted := cur.SpendReserved
-	s, err := w.decide.gates(w, ctx, a, &cur.Record)
+	counted, s, err := w.decide.gates(w, ctx, a, &cur.Record)
 	if err != nil {
 		return stand{Entry: cur}, err
 	}
 	if s != nil {
 		return w.shutOut(ctx, a, cur, permit, s)
 	}
-	next, begun, err := w.send(ctx, a, cur, permit, object)
-	if !begun && counted == nil {
-		w.unspend(ctx, a, cur.Record) // counted just now, and no intent says so
-		cur.SpendReserved, cur.SpendDay = nil, ""
+	next, begun, err := w.send(ctx, a, counting(cur, counted), permit, object)
+	if !begun {
+		w.unspend(ctx, a, counted) // and no intent says that it was
 	}
 	if errors.Is(err, errBreaker) {
 		return w.shutOut(ctx, a, cur, permit, waits(forBreaker, w.now().Add(w.cfg.breakerPause())))
@@ -62,9 +60,9 @@ func (w *Worker) place(ctx context.Context, a *account, cur ledger.Entry, permit
 	return next, err
 }
 
-func (w *Worker) shutOut(ctx context.Context, a *account, cur ledger.Entry, permit supplier.Permit, s *shut) (stand, error) {
+func (w *Worker) shutOut(ctx context.Context, a *account, cur *ledger.Entry, permit supplier.Permit, s *shut) (stand, error) {
 	w.m.closed.WithLabelValues(a.Supplier, s.why).Inc()
-	r, until := w.judge(a, &cur.Record).shutOut(cur.Record, permit, s)
+	r, until := w.judge(a, &cur.Record).shutOut(&cur.Record, permit, s)
 	if r == nil {
 		return stand{Entry: cur, due: until}, nil
 	}
@@ -74,7 +72,7 @@ func (w *Worker) shutOut(ctx context.Context, a *account, cur ledger.Entry, perm
 // send makes one purchase, for an object that is held: the intent is durable before
 // the call, and the outcome follows it. begun: an intent may stand, and what was
 // counted for the day is its order's, whoever goes on with it.
-func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit supplier.Permit, object string) (next stand, begun bool, err error) {
+func (w *Worker) send(ctx context.Context, a *account, cur *ledger.Entry, permit supplier.Permit, object string) (next stand, begun bool, err error) {
 	done, err := a.breaker.Allow()
 	if err != nil {
 		a.budget.untake()
@@ -100,7 +98,7 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit 
 			why, reason = forLedger, "the intent took too long to store, and its call was not made"
 		}
 		// If we die here: the intent stands, as if its call had been made.
-		next, err = w.outcome(ctx, a, intent, w.judge(a, &intent.Record).unsent(intent.Record, why, reason))
+		next, err = w.outcome(ctx, a, intent, w.judge(a, &intent.Record).unsent(&intent.Record, why, reason))
 		return next, true, err
 	}
 	placement, err := a.Client.Place(ctx, supplier.Purchase{Request: cur.Request, Round: intent.Round, Until: checked.Add(left)})
@@ -108,14 +106,14 @@ func (w *Worker) send(ctx context.Context, a *account, cur ledger.Entry, permit 
 	// finds it, or a safe repeat does.
 	done(a.learn(err, true))
 	a.sawBalance(placement.Balance)
-	next, err = w.outcome(ctx, a, intent, w.decide.verdict(w.judge(a, &intent.Record), intent.Record, placement, err))
+	next, err = w.outcome(ctx, a, intent, w.decide.verdict(w.judge(a, &intent.Record), &intent.Record, placement, err))
 	return next, true, err
 }
 
 // intend makes the intent durable and takes the card over all replicas, both at
 // once. If the card is not ours then, the intent stands, and no call follows it.
-func (w *Worker) intend(ctx context.Context, a *account, cur ledger.Entry, permit supplier.Permit, object string) (intent ledger.Entry, mine bool, err error) {
-	r := w.decide.intend(w.judge(a, &cur.Record), cur.Record, permit, a.Client.RequestID(cur.OrderID, cur.Round), a.seenBalance())
+func (w *Worker) intend(ctx context.Context, a *account, cur *ledger.Entry, permit supplier.Permit, object string) (intent *ledger.Entry, mine bool, err error) {
+	r := w.decide.intend(w.judge(a, &cur.Record), &cur.Record, permit, a.Client.RequestID(cur.OrderID, cur.Round), a.seenBalance())
 	locked := w.cards.lock(ctx, object, cur, w.cfg.stale())
 	intent, err = w.append(ctx, cur, r)
 	mine, lockErr := locked()
@@ -127,7 +125,7 @@ func (w *Worker) intend(ctx context.Context, a *account, cur ledger.Entry, permi
 
 // unsent is an intent whose call was not made, as only who would have made it knows. It
 // counts for nothing: an order in doubt has as many safe repeats as before.
-func (j judge) unsent(intent order.Record, why, reason string) order.Record {
+func (j judge) unsent(intent *order.Record, why, reason string) order.Record {
 	r := j.next(intent)
 	r.Attempt--
 	r.Reason = reason
@@ -140,8 +138,8 @@ func (j judge) unsent(intent order.Record, why, reason string) order.Record {
 
 // outcome writes what became of a call. If the order was moved meanwhile, by
 // evidence or by a worker that thought us dead, what we know is evidence too.
-func (w *Worker) outcome(ctx context.Context, a *account, intent ledger.Entry, r order.Record) (stand, error) {
-	reserved := r
+func (w *Worker) outcome(ctx context.Context, a *account, intent *ledger.Entry, r order.Record) (stand, error) {
+	counted := reservedFor(&r)
 	if r.Certainty == order.CertainNotPlaced {
 		r.SpendReserved, r.SpendDay = nil, ""
 	}
@@ -151,7 +149,7 @@ func (w *Worker) outcome(ctx context.Context, a *account, intent ledger.Entry, r
 	}
 	if err == nil && r.Certainty == order.CertainNotPlaced {
 		// If we die here: the amount stays counted for the day. Nothing is bought twice.
-		w.unspend(ctx, a, reserved)
+		w.unspend(ctx, a, counted)
 	}
 	return next, err
 }
@@ -161,21 +159,23 @@ func (w *Worker) outcome(ctx context.Context, a *account, intent ledger.Entry, r
 // written beside the event: neither needs the other to be there first. Any other has
 // an entry of its own, after the event: its turn may be far off, and if somebody
 // settles it before that, what goes is its own entry.
-func (w *Worker) record(ctx context.Context, a *account, cur ledger.Entry, r order.Record) (stand, error) {
+func (w *Worker) record(ctx context.Context, a *account, cur *ledger.Entry, r order.Record) (stand, error) {
 	if r.State == order.Held {
 		w.describe(ctx, a, &r)
 	}
-	due := w.due(a, r)
+	due := w.due(a, &r)
 	if due.IsZero() {
 		next, err := w.append(ctx, cur, r)
 		return stand{Entry: next}, err
 	}
 	var entered func() error
 	if cur.New && r.State == order.Placed {
-		entered = w.ledger.Enter(ctx, openEntry(r, due))
+		entered = w.ledger.Enter(ctx, openEntry(&r, due))
 	}
 	next, err := w.append(ctx, cur, r)
-	next.New = false
+	if err == nil {
+		next.New = false // it may be in the index from here on
+	}
 	s := stand{Entry: next, due: due}
 	// If we die here, between the two or after them: an event without an entry has
 	// its message still, which comes again; an entry without an event is found to be

@@ -454,7 +454,7 @@ func TestALookEndsWhereTheFloorIsTrusted(t *testing.T) {
 
 func TestALookStandsAPanic(t *testing.T) {
 	w := newWorld(t)
-	w.worker.decide.gates = func(*Worker, context.Context, *account, *order.Record) (*shut, error) { panic("planted") }
+	w.worker.decide.gates = func(*Worker, context.Context, *account, *order.Record) (reserved, *shut, error) { panic("planted") }
 	w.edit(order.EIOTCLUB, func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 1 })
 	w.publish(esimOrder("breaks"))
 	if err := w.fetch(order.EIOTCLUB, 1)[0].Nak(); err != nil {

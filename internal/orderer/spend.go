@@ -12,6 +12,7 @@ import (
 	"github.com/shopspring/decimal"
 
 	"github.com/simline/simline/internal/bus"
+	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
 )
 
@@ -27,19 +28,37 @@ func (w *Worker) needsSpend(a *account, cur *order.Record) bool {
 	return a.DailyLimit != nil && (cur.SpendReserved == nil || cur.SpendDay != day(w.now()))
 }
 
+// reserved is what was counted for an order against a day's limit.
+type reserved struct {
+	amount *order.Money // nil: nothing was
+	day    string       // UTC, 2026-01-15
+}
+
+func reservedFor(r *order.Record) reserved { return reserved{r.SpendReserved, r.SpendDay} }
+
+// counting is cur with what was counted for it just now, which its intent will say.
+func counting(cur *ledger.Entry, r reserved) *ledger.Entry {
+	if r.amount == nil {
+		return cur
+	}
+	ahead := *cur
+	ahead.SpendReserved, ahead.SpendDay = r.amount, r.day
+	return &ahead
+}
+
 // spendGate counts the order's price against its account's limit of the day, over
-// all replicas, and notes it in the order.
-func (w *Worker) spendGate(ctx context.Context, a *account, cur *order.Record, price order.Money) (*shut, error) {
+// all replicas. What it counts the order's intent must say.
+func (w *Worker) spendGate(ctx context.Context, a *account, cur *order.Record, price order.Money) (reserved, *shut, error) {
 	if !w.needsSpend(a, cur) {
-		return nil, nil
+		return reserved{}, nil, nil
 	}
 	if price.Currency != a.DailyLimit.Currency {
-		return rejects("currency", fmt.Sprintf("the daily limit is in %s, the price in %s", a.DailyLimit.Currency, price.Currency)), nil
+		return reserved{}, rejects("currency", fmt.Sprintf("the daily limit is in %s, the price in %s", a.DailyLimit.Currency, price.Currency)), nil
 	}
 	today := day(w.now())
 	spent, err := w.spend(ctx, spendKey(a, today), price.Amount, a.DailyLimit.Amount)
 	if err != nil {
-		return nil, err
+		return reserved{}, nil, err
 	}
 	if !spent {
 		// The day's end frees the limit, and so does an order that comes to nothing.
@@ -47,21 +66,20 @@ func (w *Worker) spendGate(ctx context.Context, a *account, cur *order.Record, p
 		if again.After(midnight) {
 			again = midnight
 		}
-		return waits(forSpend, again), nil
+		return reserved{}, waits(forSpend, again), nil
 	}
 	// If we die here: the amount stays counted for the day although nothing was
 	// bought. That errs on the side of spending less.
-	reserved := price
-	cur.SpendReserved, cur.SpendDay = &reserved, today
-	return nil, nil
+	amount := price
+	return reserved{&amount, today}, nil, nil
 }
 
 // unspend takes back what was counted for an order that was certainly not placed.
-func (w *Worker) unspend(ctx context.Context, a *account, cur order.Record) {
-	if cur.SpendReserved == nil {
+func (w *Worker) unspend(ctx context.Context, a *account, r reserved) {
+	if r.amount == nil {
 		return
 	}
-	if _, err := w.spend(ctx, spendKey(a, cur.SpendDay), cur.SpendReserved.Amount.Neg(), decimal.Decimal{}); err != nil {
+	if _, err := w.spend(ctx, spendKey(a, r.day), r.amount.Amount.Neg(), decimal.Decimal{}); err != nil {
 		w.failed("unspend", err)
 	}
 }

@@ -141,10 +141,10 @@ func (w *Worker) resumeOne(ctx context.Context, o ledger.Open) error {
 	if !ok {
 		return errors.New("an open order of an account that is not configured: " + o.OrderID)
 	}
-	next, err := w.advance(ctx, a, cur)
+	next, err := w.advance(ctx, a, &cur)
 	if err != nil {
 		// Let it be taken up again soon, by whoever comes first.
-		return errors.Join(err, w.ledger.Guard(ctx, openEntry(cur.Record, w.now().Add(w.cfg.WaitMin))))
+		return errors.Join(err, w.ledger.Guard(ctx, openEntry(&cur.Record, w.now().Add(w.cfg.WaitMin))))
 	}
 	// If we die here: the next sweep finds it settled and removes the entry.
 	return w.afterMove(ctx, next)

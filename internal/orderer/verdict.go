@@ -10,7 +10,7 @@ import (
 
 // verdict is the one place where a supplier's answer to a purchase becomes what
 // is done with the order: settled, looked at, tried again, or held.
-func (j judge) verdict(intent order.Record, p supplier.Placement, err error) order.Record {
+func (j judge) verdict(intent *order.Record, p supplier.Placement, err error) order.Record {
 	if err == nil {
 		return j.there(intent, p, order.EvidenceReply)
 	}
@@ -44,7 +44,7 @@ func (j judge) verdict(intent order.Record, p supplier.Placement, err error) ord
 // exists is a purchase refused because our id is there already.
 func (j judge) exists(r order.Record, e *supplier.Error) order.Record {
 	if e.Existing != nil && e.Existing.SupplierOrderID != "" {
-		return j.there(r, *e.Existing, order.EvidenceDuplicate)
+		return j.there(&r, *e.Existing, order.EvidenceDuplicate)
 	}
 	r.Evidence = order.EvidenceDuplicate
 	return j.unknown(r, 0) // and is looked up at once

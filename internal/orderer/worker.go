@@ -25,7 +25,7 @@ import (
 type Ledger interface {
 	Get(ctx context.Context, orderID string) (ledger.Entry, bool, error)
 	Raw(ctx context.Context, orderID string) ([]byte, bool, error)
-	Append(ctx context.Context, prev ledger.Entry, next order.Record) (ledger.Entry, error)
+	Append(ctx context.Context, prev *ledger.Entry, next order.Record) (*ledger.Entry, error)
 	Enter(ctx context.Context, o ledger.Open) (wait func() error)
 	Guard(ctx context.Context, o ledger.Open) error
 	Claim(ctx context.Context, o ledger.Open, due time.Time) error
@@ -68,12 +68,12 @@ type Worker struct {
 // decisions are the points at which the engine decides. They stand in a table so
 // that the suite can plant bugs in them, one at a time, and show that it finds each.
 type decisions struct {
-	find    func(w *Worker, ctx context.Context, req order.Request, trace string, again bool) (ledger.Entry, error)
-	step    func(w *Worker, ctx context.Context, a *account, cur ledger.Entry) (stand, error)
-	gates   func(w *Worker, ctx context.Context, a *account, cur *order.Record) (*shut, error)
+	find    func(w *Worker, ctx context.Context, req order.Request, trace string, again bool) (*ledger.Entry, error)
+	step    func(w *Worker, ctx context.Context, a *account, cur *ledger.Entry) (stand, error)
+	gates   func(w *Worker, ctx context.Context, a *account, cur *order.Record) (reserved, *shut, error)
 	late    func(w *Worker, ctx context.Context, a *account, r order.Record) (stand, error)
-	intend  func(j judge, cur order.Record, permit supplier.Permit, requestID string, balance *order.Money) order.Record
-	verdict func(j judge, intent order.Record, p supplier.Placement, err error) order.Record
+	intend  func(j judge, cur *order.Record, permit supplier.Permit, requestID string, balance *order.Money) order.Record
+	verdict func(j judge, intent *order.Record, p supplier.Placement, err error) order.Record
 	notSeen func(j judge, cur order.Record, where string) (order.Record, supplier.Permit)
 	weigh   func(j judge, cur order.Record, ev wire.Evidence) (order.Record, effect)
 	floor   func(*jetstream.ConsumerInfo) uint64
@@ -225,12 +225,12 @@ func (w *Worker) accountsOf(supplier string) []string {
 }
 
 // append writes a transition and counts it.
-func (w *Worker) append(ctx context.Context, cur ledger.Entry, r order.Record) (ledger.Entry, error) {
+func (w *Worker) append(ctx context.Context, cur *ledger.Entry, r order.Record) (*ledger.Entry, error) {
 	next, err := w.ledger.Append(ctx, cur, r)
 	if err != nil {
 		return cur, err
 	}
-	w.m.moved(cur.State, next.Record)
+	w.m.moved(cur.State, &next.Record)
 	if r.State == order.Held {
 		w.log.Warn("order held for a person", "order", r.OrderID, "supplier", r.Supplier, "reason", r.Reason)
 	}

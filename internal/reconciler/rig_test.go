@@ -129,11 +129,12 @@ func (r *rig) newWorker(b *bus.Bus, change func(*Config)) *Worker {
 func (r *rig) event(rec order.Record) {
 	r.t.Helper()
 	rec.At = r.clock()
-	e, err := r.ledger.Append(r.ctx, r.events[rec.OrderID], rec)
+	before := r.events[rec.OrderID]
+	e, err := r.ledger.Append(r.ctx, &before, rec)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.events[rec.OrderID] = e
+	r.events[rec.OrderID] = *e
 }
 
 // intent is an order about to be sent.

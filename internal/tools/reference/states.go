@@ -66,7 +66,7 @@ func certaintiesOf(s order.State) []string {
 	}
 	var out []string
 	for _, c := range []order.Certainty{order.CertainPlaced, order.CertainNotPlaced, order.CertainUnknown} {
-		if order.CheckMove(from, order.Record{OrderID: "x", State: s, Certainty: c, SupplierOrderID: "x"}) == nil {
+		if order.CheckMove(from, &order.Record{OrderID: "x", State: s, Certainty: c, SupplierOrderID: "x"}) == nil {
 			out = append(out, string(c))
 		}
 	}
