@@ -40,12 +40,12 @@ type Entry struct {
 	Seq    uint64    // of the event in ORDER_EVENTS
 	Stored time.Time // when the server stored it; zero right after Append
 	Trace  string    // W3C traceparent of the event; of the request while nothing is traced
-	// New: no event of the order was there when it was taken up, and all since are
-	// this writer's, so that it cannot be in the index of open orders yet.
+	// New: no event of the order was there when it was taken up, and none since but
+	// its intent, so that it cannot be in the index of open orders yet.
 	New bool
 }
 
-// ErrMoved: another worker moved the order first. Read it again.
+// ErrMoved: another worker moved the order. Read it again.
 var ErrMoved = errors.New("the order was moved by another worker")
 
 // New makes a ledger on a connection; worker stands in the events' source.
@@ -92,10 +92,11 @@ func decode(m bus.Stored) (Entry, bool, error) {
 }
 
 // Append moves an order from prev to next and returns once that is durable. It
-// refuses what order's transitions do not allow, and returns ErrMoved if prev was
+// refuses what order's transitions do not allow, and returns ErrMoved if prev is
 // not the order's last event any more. It keeps trying while the outcome is
-// unknown, until ctx ends: then, and only then, its error wraps
-// bus.ErrOutcomeUnknown, and the event may stand or not.
+// unknown, until ctx ends or another has moved the order: then, and only then, its
+// error wraps bus.ErrOutcomeUnknown, and the event may stand, behind the other's, or
+// not. The entry is nil with every error.
 func (l *Ledger) Append(ctx context.Context, prev *Entry, next order.Record) (*Entry, error) {
 	if err := order.CheckMove(prev.State, &next); err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
@@ -104,20 +105,22 @@ func (l *Ledger) Append(ctx context.Context, prev *Entry, next order.Record) (*E
 	defer span.End()
 	span.Set("simline.order_id", next.OrderID)
 	span.Set("simline.state", string(next.State))
-	entry, err := l.append(ctx, prev, &Entry{Record: next, Trace: span.Parent(prev.Trace), New: prev.New})
+	entry, err := l.append(ctx, prev, &Entry{Record: next, Trace: span.Parent(prev.Trace), New: prev.New && next.State == order.Intent})
 	if err != nil {
 		span.Fail(err.Error())
 	}
 	return entry, err
 }
 
-// append writes the event that makes next of prev.
+// append writes next, and who wrote it, as the event that follows prev, and returns it
+// as it then stands.
 func (l *Ledger) append(ctx context.Context, prev, next *Entry) (*Entry, error) {
 	next.Writer = l.token + "-" + strconv.FormatUint(l.writes.Add(1), 36)
 	e := events.Get().(*event)
 	if err := l.write(e, prev.Seq, &next.Record, next.Trace); err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
+	var unknown error // of an earlier try
 	for again := false; ; again = true {
 		ack, err := l.events.Publish(ctx, &e.msg)
 		// If we die here: the event stands, and is the truth for whoever comes next.
@@ -136,14 +139,15 @@ func (l *Ledger) append(ctx context.Context, prev, next *Entry) (*Entry, error) 
 		case readErr == nil && found && now.Writer == next.Writer:
 			return &now, nil // our own write, whose acknowledgement was lost
 		case errors.Is(err, bus.ErrConflict):
-			return nil, ErrMoved
+			return nil, errors.Join(ErrMoved, unknown)
 		case readErr == nil && found && now.Seq != prev.Seq:
-			return nil, ErrMoved
+			return nil, errors.Join(ErrMoved, err)
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("ledger: %w", err)
 		}
 		// Unknown and not there: it may still be on its way. The same event again is
 		// harmless: only one of the two can follow prev. It is not to be changed any more.
+		unknown = err
 		e = &event{msg: nats.Msg{Subject: e.msg.Subject, Header: maps.Clone(e.msg.Header), Data: e.msg.Data}}
 	}
 }

@@ -153,6 +153,9 @@ func TestLostAcknowledgement(t *testing.T) {
 	if err == nil && got.Writer != next.Writer || err != nil && got.State != order.Unknown {
 		t.Errorf("append said %v, and the ledger has %s", err, got.State)
 	}
+	if err != nil && !errors.Is(err, bus.ErrOutcomeUnknown) {
+		t.Errorf("append said %v of what was sent and not answered: it may stand behind what moved the order", err)
+	}
 	if got.Seq != first.Seq+1 {
 		t.Errorf("%d events followed the intent", got.Seq-first.Seq)
 	}

@@ -296,7 +296,7 @@ func TestTheBalanceIsAskedWithinTheBudget(t *testing.T) {
 	a.budget.left, a.budget.until = 1, time.Now().Add(time.Hour) // which the price takes
 	a.setFunds(w.worker.now())
 	cur := flyOrder("poor")
-	if _, s, err := w.worker.priceGate(t.Context(), a, &order.Record{Supplier: order.ESIMFly, Product: order.ProductESIM, Account: "default", Request: cur}); err != nil || s == nil || s.why != forBudget {
+	if _, s, err := w.worker.priceGate(t.Context(), a, &order.Record{Supplier: order.ESIMFly, Product: order.ProductESIM, Account: "default", Request: cur}, false); err != nil || s == nil || s.why != forBudget {
 		t.Errorf("the funds were looked for as %+v, %v", s, err)
 	}
 	if asked.Load() != 1 {

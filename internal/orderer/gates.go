@@ -40,7 +40,8 @@ func (w *Worker) gates(ctx context.Context, a *account, cur *order.Record) (coun
 	if until, closed := a.stop(); closed { // once: who finds it open is the one that tries
 		return counted, &shut{why: string(supplier.Setup), until: until, err: cur.Error}, nil
 	}
-	price, s, err := w.priceGate(ctx, a, cur)
+	day := w.spendDay(a, cur) // once: midnight may pass while others are asked
+	price, s, err := w.priceGate(ctx, a, cur, day != "")
 	if s != nil || err != nil {
 		return counted, s, err
 	}
@@ -52,7 +53,7 @@ func (w *Worker) gates(ctx context.Context, a *account, cur *order.Record) (coun
 	if s := w.freeGates(a, cur); s != nil {
 		return counted, s, nil
 	}
-	return w.spendGate(ctx, a, cur, price) // last: it takes something that an intent must follow
+	return w.spendGate(ctx, a, day, price) // last: it takes something that an intent must follow
 }
 
 // freeGates ask nobody and take nothing.
@@ -87,13 +88,13 @@ func (w *Worker) budgetGate(ctx context.Context, a *account) (*shut, error) {
 }
 
 // priceGate holds the order to its max_total, and the account to the money that
-// it has. Where neither matters, nor a daily limit, no price is asked for.
-func (w *Worker) priceGate(ctx context.Context, a *account, cur *order.Record) (order.Money, *shut, error) {
+// it has. Where neither matters, and it is not to be counted, no price is asked for.
+func (w *Worker) priceGate(ctx context.Context, a *account, cur *order.Record, counts bool) (order.Money, *shut, error) {
 	fundsAt, short := a.noFunds()
 	if short && w.now().Before(fundsAt) {
 		return order.Money{}, waits(string(supplier.NoFunds), fundsAt), nil
 	}
-	needed := cur.Request.MaxTotal != nil || w.needsSpend(a, cur)
+	needed := cur.Request.MaxTotal != nil || counts
 	if !needed && !short {
 		return order.Money{}, nil, nil
 	}

@@ -2,12 +2,12 @@ package orderer
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
+	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/sim/fault"
@@ -80,23 +80,34 @@ type overtakenIntent struct {
 	Ledger
 	stood atomic.Bool
 	then  func(*ledger.Entry)
+	lost  bool // the intent's acknowledgement
 }
 
 func (o *overtakenIntent) Append(ctx context.Context, prev *ledger.Entry, next order.Record) (*ledger.Entry, error) {
 	e, err := o.Ledger.Append(ctx, prev, next)
 	if err == nil && next.State == order.Intent && o.stood.CompareAndSwap(false, true) {
 		o.then(e)
+		if o.lost {
+			return nil, errors.Join(ledger.ErrMoved, bus.ErrOutcomeUnknown)
+		}
 	}
 	return e, err
 }
 
 // What is counted for the day goes with the order. A worker that stood still after its
 // intent makes no call, and another may have taken the order up by then: it buys on
-// what was counted, which is not to be given back.
+// what was counted, which is not to be given back. The same holds for a worker that was
+// never told that its intent stands.
 func TestWhatAnotherSpendsStaysCounted(t *testing.T) {
+	for name, lost := range map[string]bool{"stood still": false, "was not told": true} {
+		t.Run(name, func(t *testing.T) { testOvertaken(t, lost) })
+	}
+}
+
+func testOvertaken(t *testing.T, lost bool) {
 	w := limited(t, "6.00")
 	set := w.dayClock(noon)
-	w.worker.ledger = &overtakenIntent{Ledger: w.ledger, then: func(e *ledger.Entry) {
+	w.worker.ledger = &overtakenIntent{Ledger: w.ledger, lost: lost, then: func(e *ledger.Entry) {
 		set(noon.Add(time.Minute))
 		r := e.Record // another worker found it, and is about to look
 		r.At, r.State, r.InDoubt = noon.Add(50*time.Second), order.Unknown, true
@@ -112,11 +123,7 @@ func TestWhatAnotherSpendsStaysCounted(t *testing.T) {
 	if got := wait(r.OrderID, order.Fulfilled, order.Held); got.State != order.Fulfilled || w.bought(r) != 1 {
 		t.Fatalf("%s, bought %d times: %s", got.State, w.bought(r), got.Reason)
 	}
-	sum, err := w.worker.budgets.(jetstream.KeyValue).Get(t.Context(), "spend.esimfly.default.2026-01-15")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(sum.Value()) != `"5.44"` {
-		t.Errorf("5.44 was spent, and %s is counted", sum.Value())
+	if sum := w.spent("2026-01-15"); sum != "5.44" {
+		t.Errorf("5.44 was spent, and %s is counted", sum)
 	}
 }

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"time"
 
+	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/supplier"
 )
 
 // stand is an order after a step: its last event, and when something is to be
-// done with it next.
+// done with it next. With an error it says nothing, and may hold no entry.
 type stand struct {
 	*ledger.Entry
 	due     time.Time // zero once the order is settled
@@ -28,7 +29,7 @@ var (
 
 // place sends an order: gates, intent, call, outcome. It is the only path to a
 // supplier's purchase. cur's record may be ahead of its event by what a look has
-// proved; the event's sequence is what the intent must follow.
+// proved or a person has said; the event's sequence is what the intent must follow.
 func (w *Worker) place(ctx context.Context, a *account, cur *ledger.Entry, permit supplier.Permit) (stand, error) {
 	if !permit.Valid() {
 		return stand{Entry: cur}, errNoPermit
@@ -52,7 +53,7 @@ func (w *Worker) place(ctx context.Context, a *account, cur *ledger.Entry, permi
 	}
 	next, begun, err := w.send(ctx, a, counting(cur, counted), permit, object)
 	if !begun {
-		w.unspend(ctx, a, counted) // and no intent says that it was
+		w.unspend(ctx, a, counted) // for nothing: no intent says that it was
 	}
 	if errors.Is(err, errBreaker) {
 		return w.shutOut(ctx, a, cur, permit, waits(forBreaker, w.now().Add(w.cfg.breakerPause())))
@@ -84,7 +85,9 @@ func (w *Worker) send(ctx context.Context, a *account, cur *ledger.Entry, permit
 	// order up cannot know that, and looks first.
 	if err != nil {
 		done(errNoWord)
-		return stand{Entry: cur}, !errors.Is(err, ledger.ErrMoved), err
+		// Another moved the order, and none of our tries may stand behind that: no intent.
+		moved := errors.Is(err, ledger.ErrMoved) && !errors.Is(err, bus.ErrOutcomeUnknown)
+		return stand{Entry: cur}, !moved, err
 	}
 	// The call follows at once or not at all: past this moment another worker may
 	// have taken the order up, looked, and gone on.
@@ -173,9 +176,6 @@ func (w *Worker) record(ctx context.Context, a *account, cur *ledger.Entry, r or
 		entered = w.ledger.Enter(ctx, openEntry(&r, due))
 	}
 	next, err := w.append(ctx, cur, r)
-	if err == nil {
-		next.New = false // it may be in the index from here on
-	}
 	s := stand{Entry: next, due: due}
 	// If we die here, between the two or after them: an event without an entry has
 	// its message still, which comes again; an entry without an event is found to be

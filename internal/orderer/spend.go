@@ -23,9 +23,14 @@ func spendKey(a *account, day string) string {
 	return "spend." + a.Supplier + "." + a.Name + "." + day
 }
 
-// needsSpend says whether the order must be counted against today's limit.
-func (w *Worker) needsSpend(a *account, cur *order.Record) bool {
-	return a.DailyLimit != nil && (cur.SpendReserved == nil || cur.SpendDay != day(w.now()))
+// spendDay is the day whose limit an order is yet to be counted against; empty if
+// there is none, or it was.
+func (w *Worker) spendDay(a *account, cur *order.Record) string {
+	today := day(w.now())
+	if a.DailyLimit == nil || cur.SpendReserved != nil && cur.SpendDay == today {
+		return ""
+	}
+	return today
 }
 
 // reserved is what was counted for an order against a day's limit.
@@ -46,17 +51,16 @@ func counting(cur *ledger.Entry, r reserved) *ledger.Entry {
 	return &ahead
 }
 
-// spendGate counts the order's price against its account's limit of the day, over
-// all replicas. What it counts the order's intent must say.
-func (w *Worker) spendGate(ctx context.Context, a *account, cur *order.Record, price order.Money) (reserved, *shut, error) {
-	if !w.needsSpend(a, cur) {
+// spendGate counts an order's price against its account's limit of a day, over all
+// replicas. What it counts the order's intent must say.
+func (w *Worker) spendGate(ctx context.Context, a *account, day string, price order.Money) (reserved, *shut, error) {
+	if day == "" {
 		return reserved{}, nil, nil
 	}
 	if price.Currency != a.DailyLimit.Currency {
 		return reserved{}, rejects("currency", fmt.Sprintf("the daily limit is in %s, the price in %s", a.DailyLimit.Currency, price.Currency)), nil
 	}
-	today := day(w.now())
-	spent, err := w.spend(ctx, spendKey(a, today), price.Amount, a.DailyLimit.Amount)
+	spent, err := w.spend(ctx, spendKey(a, day), price.Amount, a.DailyLimit.Amount)
 	if err != nil {
 		return reserved{}, nil, err
 	}
@@ -71,10 +75,11 @@ func (w *Worker) spendGate(ctx context.Context, a *account, cur *order.Record, p
 	// If we die here: the amount stays counted for the day although nothing was
 	// bought. That errs on the side of spending less.
 	amount := price
-	return reserved{&amount, today}, nil, nil
+	return reserved{&amount, day}, nil, nil
 }
 
-// unspend takes back what was counted for an order that was certainly not placed.
+// unspend takes back what was counted for an order that was certainly not placed, or
+// for a call that was not made and of which no intent tells.
 func (w *Worker) unspend(ctx context.Context, a *account, r reserved) {
 	if r.amount == nil {
 		return
