@@ -31,6 +31,7 @@ type spool struct {
 	log  *slog.Logger
 	m    *metrics
 	lock *os.File
+	wait time.Duration // spoolWait, but for tests
 
 	puts   chan put
 	sealed chan chan error // the drainer asks for the open file
@@ -88,7 +89,7 @@ func openSpool(dir string, maxBytes int64, log *slog.Logger, m *metrics) (*spool
 		return nil, fmt.Errorf("spool: %s is used by another process: %w", dir, err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s := &spool{dir: dir, max: maxBytes, log: log, m: m, lock: lock, puts: make(chan put, 4096), sealed: make(chan chan error), done: make(chan struct{}), stop: stop}
+	s := &spool{dir: dir, max: maxBytes, log: log, m: m, lock: lock, wait: spoolWait, puts: make(chan put, 4096), sealed: make(chan chan error), done: make(chan struct{}), stop: stop}
 	last, err := s.recover()
 	if err != nil {
 		stop()
@@ -142,7 +143,7 @@ func (s *spool) full() bool { return s.bytes.Load()+MaxBody > s.max }
 // put returns nil once m is on the disk.
 func (s *spool) put(m *message) error {
 	p := put{m: m, done: make(chan error, 1)}
-	t := time.NewTimer(spoolWait)
+	t := time.NewTimer(s.wait)
 	defer t.Stop()
 	select {
 	case s.puts <- p:

@@ -24,6 +24,7 @@ func newSpool(t testing.TB, dir string, maxBytes int64) *spool {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.close() })
+	s.wait = patience
 	return s
 }
 

@@ -55,7 +55,7 @@ func TestTLSIfGivenACertificate(t *testing.T) {
 	cert, key, roots := certificate(t)
 	r := start(t, func(c *Config) { c.TLSCert, c.TLSKey = cert, key })
 	post := func(cfg *tls.Config) (int, error) {
-		client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}}
+		client := &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}}
 		resp, err := client.Post("https://"+r.w.Addr()+path, "application/json", bytes.NewReader(notice(t, "1", "FlowAlert")))
 		if err != nil {
 			return 0, err
