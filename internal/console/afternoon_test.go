@@ -53,7 +53,7 @@ func (c *chrome) form(page, action string, fields map[string]string) {
 // until looks at a page again and again until it says want.
 func (c *chrome) until(page, want string) {
 	c.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(2 * time.Minute); ; {
 		c.do(page, chromedp.Navigate(page), chromedp.WaitReady(chromedp.CSS(`footer`)))
 		text := ask(c, chromedp.Text(chromedp.CSS(`main`)))
 		if strings.Contains(text, want) {
@@ -164,7 +164,7 @@ func TestBadAfternoonOnThePage(t *testing.T) {
 	if wrong := c.complaints(); len(wrong) > 0 {
 		t.Errorf("the browser complains: %v", wrong)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(2 * time.Minute); ; {
 		books, err := stage.Books(t.Context(), ids)
 		if err != nil {
 			t.Fatal(err)

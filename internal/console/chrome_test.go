@@ -64,8 +64,9 @@ func newChrome(t *testing.T) *chrome {
 	if _, err := chromedp.Call(first, log.Enable, cdp.Empty{}); err != nil {
 		t.Fatal(err)
 	}
-	// The first use starts the browser, whose life is that context's.
-	ctx, cancel := context.WithTimeout(first, 3*time.Minute)
+	// The first use starts the browser, whose life is that context's: all of the test's,
+	// which may build the workers meanwhile.
+	ctx, cancel := context.WithTimeout(first, 15*time.Minute)
 	t.Cleanup(cancel)
 	c.ctx = ctx
 	return c
@@ -74,7 +75,7 @@ func newChrome(t *testing.T) *chrome {
 // do takes steps one after the other.
 func (c *chrome) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(c.ctx, 2*time.Minute)
 	defer cancel()
 	if err := chromedp.Do(ctx, steps...); err != nil {
 		c.shot("failed-" + strings.ReplaceAll(what, "/", "_"))
@@ -85,7 +86,7 @@ func (c *chrome) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 // ask is what an action answers.
 func ask[T any](c *chrome, a chromedp.Action[T]) T {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(c.ctx, 2*time.Minute)
 	defer cancel()
 	v, err := chromedp.Run(ctx, a)
 	if err != nil {
@@ -133,8 +134,12 @@ func (c *chrome) window(width, height int64, scheme string) {
 
 func (c *chrome) enter(url, path string) {
 	c.t.Helper()
-	c.do("login", chromedp.Navigate(url+path), visible(`input[name=token]`), typed(`input[name=name]`, "mira"), typed(`input[name=token]`, testToken+kb.Enter), visible(`header.top`))
+	c.do("login", chromedp.Navigate(url+path), visible(`input[name=token]`), typed(`input[name=name]`, "mira"), typed(`input[name=token]`, testToken+kb.Enter), visible(`header.top`), scripted)
 }
+
+// scripted waits until the page's script has run: what is seen is there before it, and
+// a key that is pressed then is lost.
+var scripted = chromedp.WaitReady(chromedp.CSS(`html:not(.noscript)`))
 
 func visible(css string) chromedp.Action[chromedp.Void] {
 	return chromedp.WaitVisible(chromedp.CSS(css))

@@ -76,7 +76,7 @@ func serve(t testing.TB, b *bus.Bus, db *warehouse.DB, cfg Config) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &rig{t: t, b: b, db: db, s: s, url: "http://" + s.Addr(), http: &http.Client{Jar: jar, Timeout: 20 * time.Second,
+	return &rig{t: t, b: b, db: db, s: s, url: "http://" + s.Addr(), http: &http.Client{Jar: jar, Timeout: time.Minute,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
