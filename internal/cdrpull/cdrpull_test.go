@@ -97,8 +97,9 @@ func TestLastRowWithoutLineEnd(t *testing.T) {
 	w := r.worker(r.config())
 	w.clock = time.Now // patience is measured by the clock
 	r.start(w)
-	r.wait(name, stateUnended)
-	r.wait(name, stateLoaded)
+	if st := r.wait(name, stateLoaded); st.Try < 2 {
+		t.Fatal("it counts at first sight: it was not read, found without its end, and announced again")
+	}
 	if got := one[string](t, r.db, "SELECT mccmnc FROM simline.cdr FINAL WHERE id = 2"); got != "31026" {
 		t.Fatalf("mccmnc %s", got)
 	}
@@ -131,8 +132,10 @@ func TestFormerContentComesBack(t *testing.T) {
 	w.clock = time.Now // the third load is told as one of its own by its time
 	r.start(w)
 	r.loaded(1)
-	r.write(name, csv(record(1, 5, 1000), moved, record(3, 36, 7)))
+	second := csv(record(1, 5, 1000), moved, record(3, 36, 7))
+	r.write(name, second)
 	r.loaded(2)
+	r.waitFor(name, "loaded as it is now", func(st fileState) bool { return st.State == stateLoaded && st.Size == int64(len(second)) }) // it is told before that is noted
 	if r.usage() != 1207 || r.records() != 3 {
 		t.Fatalf("%d bytes in %d records, want 1207 in 3", r.usage(), r.records())
 	}
@@ -410,7 +413,7 @@ func eventually(t *testing.T, what string, true func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); !true(); <-tick.C {
+	for deadline := time.Now().Add(enough); !true(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("not so: %s", what)
 		}

@@ -26,6 +26,9 @@ import (
 	"github.com/simline/simline/internal/wire"
 )
 
+// enough is how long a test waits for what must come; who is right never needs it.
+const enough = 2 * time.Minute
+
 // rig is everything around a worker: real NATS, the real engine, an FTP server.
 type rig struct {
 	t    testing.TB
@@ -114,7 +117,7 @@ func (r *rig) start(w *Worker) (stop func()) {
 			if err != nil {
 				r.t.Errorf("Run: %v", err)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(enough):
 			r.t.Error("Run does not end")
 		}
 	})
@@ -132,7 +135,7 @@ func (r *rig) write(name, content string) {
 // events reads n events of one subject, as they come.
 func (r *rig) events(subject string, n int) []wire.Envelope {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), enough)
 	defer cancel()
 	cons, err := r.bus.JS.OrderedConsumer(ctx, bus.StreamCDREvents, jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}})
 	if err != nil {
@@ -173,10 +176,17 @@ func (r *rig) loaded(n int) []wire.CDRLoaded {
 	return out
 }
 
-// wait waits until a file's state in the bucket is state.
+// wait waits until a file's state in the bucket is state. One that is followed by
+// another soon may have passed before it was looked for.
 func (r *rig) wait(file, state string) fileState {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	return r.waitFor(file, state, func(st fileState) bool { return st.State == state })
+}
+
+// waitFor waits until a file's state in the bucket is as is wanted.
+func (r *rig) waitFor(file, what string, ok func(fileState) bool) fileState {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), enough)
 	defer cancel()
 	kv, err := r.bus.JS.KeyValue(ctx, bus.BucketCDRFiles)
 	if err != nil {
@@ -195,11 +205,11 @@ func (r *rig) wait(file, state string) fileState {
 		if err := json.Unmarshal(e.Value(), &last); err != nil {
 			r.t.Fatal(err)
 		}
-		if last.State == state {
+		if ok(last) {
 			return last
 		}
 	}
-	r.t.Fatalf("%s is %q, want %q", file, last.State, state)
+	r.t.Fatalf("%s is %+v, want %s", file, last, what)
 	return last
 }
 

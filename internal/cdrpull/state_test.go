@@ -3,7 +3,6 @@ package cdrpull
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/bus/bustest"
@@ -23,15 +22,14 @@ func TestLostAnswersAreGivenUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	look, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	look, cancel := context.WithTimeout(t.Context(), 12*bus.PublishTimeout)
 	defer cancel()
 	srv.Pause()
 	defer srv.Resume()
-	begin := time.Now()
 	if _, err := s.put(look, fileKey("default", "file"), fileState{State: stateAnnounced}); err == nil {
 		t.Error("a state was written through a paused network")
 	}
-	if took := time.Since(begin); took > 2*bus.PublishTimeout {
-		t.Errorf("the answer was waited for %s", took)
+	if look.Err() != nil {
+		t.Error("the answer was waited for until the look's end")
 	}
 }
