@@ -43,6 +43,15 @@ func (d *dialer) dial(network, address string) (net.Conn, error) {
 	return tls.Client(conn, d.dir.tls), nil
 }
 
+// why is what ended the session's context, if something did: the connection was closed
+// for it, and its own error says less.
+func (d *dialer) why(err error) error {
+	if cause := context.Cause(d.ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
 // close cuts every connection, so that whoever waits on one returns.
 func (d *dialer) close() {
 	d.mu.Lock()

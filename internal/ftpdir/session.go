@@ -46,19 +46,21 @@ func (d *Dir) Session(ctx context.Context) (*Session, error) {
 	if d.tls != nil {
 		opts = append(opts, ftp.DialWithExplicitTLS(d.tls))
 	}
+	stop := context.AfterFunc(ctx, net.close)
 	conn, err := ftp.Dial(d.addr, opts...)
 	if err != nil {
+		stop()
 		net.close()
-		return nil, fmt.Errorf("connect to %s: %w", d, err)
+		return nil, fmt.Errorf("connect to %s: %w", d, net.why(err))
 	}
-	s := &Session{dir: d, conn: conn, net: net, stop: context.AfterFunc(ctx, net.close)}
+	s := &Session{dir: d, conn: conn, net: net, stop: stop}
 	if err := conn.Login(d.user, d.password); err != nil {
 		s.Close()
-		return nil, fmt.Errorf("log in to %s: %w", d, err)
+		return nil, fmt.Errorf("log in to %s: %w", d, net.why(err))
 	}
 	if err := s.enter(d.path); err != nil {
 		s.Close()
-		return nil, fmt.Errorf("change into %s: %w", d, err)
+		return nil, fmt.Errorf("change into %s: %w", d, net.why(err))
 	}
 	return s, nil
 }
@@ -128,9 +130,7 @@ func (s *Session) Delete(name string) error {
 }
 
 func (s *Session) failed(what, name string, err error) error {
-	if ctxErr := context.Cause(s.net.ctx); ctxErr != nil {
-		err = ctxErr // the connection was closed for this; its own error says less
-	}
+	err = s.net.why(err)
 	var answer *textproto.Error
 	if errors.As(err, &answer) && goneCode(answer.Code) {
 		return fmt.Errorf("%s %s: %w (%w)", what, name, ErrGone, err)

@@ -107,7 +107,7 @@ func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 
 func waitListening(t testing.TB, port int, out *tail) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
