@@ -73,11 +73,8 @@ func TestClickHouseComesAndGoes(t *testing.T) {
 	r.eventually("SELECT toUInt64(count() > 20) FROM simline.order_events", 1)
 	for range 2 {
 		srv.Kill()
-		time.AfterFunc(300*time.Millisecond, func() {
-			if err := srv.Restart(); err != nil {
-				t.Error(err)
-			}
-		})
+		restarted := make(chan error, 1)
+		time.AfterFunc(300*time.Millisecond, func() { restarted <- srv.Restart() })
 		before := uint64(0)
 		r.patiently(func() bool {
 			n, err := r.try("SELECT count() FROM simline.order_events")
@@ -86,6 +83,9 @@ func TestClickHouseComesAndGoes(t *testing.T) {
 			}
 			return err == nil && n > before+50
 		})
+		if err := <-restarted; err != nil { // it answers before Restart returns
+			t.Fatal(err)
+		}
 	}
 	n := fed()
 	r.exact("simline.order_events", n)
