@@ -66,9 +66,9 @@ func TestBadAfternoonScript(t *testing.T) {
 			}
 			ts.Setenv("REFERENCE", o.Reference)
 		},
-		// until STATE ID: the order comes into the state within half a minute.
+		// until STATE ID: the order comes into the state.
 		"until": func(ts *testscript.TestScript, _ bool, args []string) {
-			for deadline := time.Now().Add(30 * time.Second); ; {
+			for deadline := time.Now().Add(2 * time.Minute); ; {
 				r, err := s.Ledger.Records()
 				ts.Check(err)
 				if string(r[args[1]].State) == args[0] {
@@ -103,7 +103,7 @@ func deadOfTheAfternoon() []bus.DeadLetter {
 // equalBooks waits until everybody's books agree about the orders.
 func equalBooks(t *testing.T, s *e2e.Stage, ids []string) (string, error) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		books, err := s.Books(t.Context(), ids)
 		if err != nil {
