@@ -64,7 +64,7 @@ func TestReconcilerHealsWithoutSpending(t *testing.T) {
 	srv := httptest.NewServer(asked.wrap(shop.Handler()))
 	t.Cleanup(func() { srv.Close(); shop.Close() })
 	env := []string{"NATS_URL=" + server.URL(), "EIOTCLUB_BASE_URL=" + srv.URL, "EIOTCLUB_APP_KEY=" + shop.AppKey(), "EIOTCLUB_APP_SECRET=" + shop.Secret(),
-		"SUPPLIER_SETTLE=1h", "SUPPLIER_LOOK_INTERVAL=1h", "SUPPLIER_TIMEOUT=2s", "RECON_SETTLE=0s", "RECON_LOOKBACK=1h"}
+		"SUPPLIER_SETTLE=1h", "SUPPLIER_LOOK_INTERVAL=1h", "RECON_SETTLE=0s", "RECON_LOOKBACK=1h"}
 	log := service.NewLogger(t.Output(), "text", "warn")
 
 	var ocfg orderer.Config
@@ -147,7 +147,7 @@ func TestReconcilerHealsWithoutSpending(t *testing.T) {
 		t.Helper()
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
-		deadline := time.After(30 * time.Second)
+		deadline := time.After(2 * time.Minute)
 		for {
 			got := states()
 			same := true

@@ -7,7 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,10 +48,11 @@ func TestTenThousandIdleConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	addr := freeAddr(t)
-	p, err := e2e.NewProcess("ingest", built(t), t.TempDir(), []string{"NATS_URL=" + srv.URL(), "EIOTCLUB_APP_SECRET=" + stormSecret, "HTTP_ADDR=" + addr})
+	p, err := e2e.NewProcess("ingest", built(t), t.TempDir(), []string{"NATS_URL=" + srv.URL(), "EIOTCLUB_APP_SECRET=" + stormSecret, "HTTP_ADDR=" + addr, "SPOOL_DIR=" + filepath.Join(t.TempDir(), "spool")})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = p.Kill() }) // if the test ends before its end
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -88,17 +89,20 @@ func TestTenThousandIdleConnections(t *testing.T) {
 		})
 	}
 	workers.Wait()
-	client := &http.Client{Timeout: 5 * time.Second}
-	var took []time.Duration
+	client := &http.Client{Timeout: time.Minute}
+	var took, still []time.Duration // still: of those that wait for nothing, so what the machine itself takes
 	for i := range 500 {
 		begin := time.Now()
 		status, answer, err := post(client, url, stormNotice(fmt.Sprint("good-", i), stormSecret))
 		if err != nil || status != http.StatusOK || !strings.Contains(answer, "SUCCESS") {
 			t.Fatalf("%d %s %v", status, answer, err)
 		}
-		took = append(took, time.Since(begin))
+		took, begin = append(took, time.Since(begin)), time.Now()
+		if status, answer, err := post(client, url, stormNotice(fmt.Sprint("forged-", i), "guessed")); err != nil || status != http.StatusUnauthorized {
+			t.Fatalf("forged: %d %s %v", status, answer, err)
+		}
+		still = append(still, time.Since(begin))
 	}
-	slices.Sort(took)
 	for _, i := range []int{0, 1, idle - 2, idle - 1} { // they are still there
 		if err := open[i].SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
 			t.Fatal(err)
@@ -107,14 +111,15 @@ func TestTenThousandIdleConnections(t *testing.T) {
 			t.Errorf("connection %d: %v", i, err)
 		}
 	}
-	t.Logf("%d idle connections: p99 of the answer %s, peak memory %d MiB", idle, took[len(took)*99/100], p.Peak()>>20)
-	if p99 := took[len(took)*99/100]; p99 >= time.Second {
-		t.Errorf("p99 of the answer is %s", p99)
+	p99, noise := share(took, 99), share(still, 99)
+	t.Logf("%d idle connections: p99 of the answer %s, of refusing a forged one %s, peak memory %d MiB", idle, p99, noise, p.Peak()>>20)
+	if p99 >= time.Second+noise {
+		t.Errorf("p99 of the answer is %s, that of an answer which waits for nothing %s", p99, noise)
 	}
 	if p.Peak() >= 128<<20 {
 		t.Errorf("peak memory is %d MiB", p.Peak()>>20)
 	}
-	if err := p.Stop(20 * time.Second); err != nil {
+	if err := p.Stop(time.Minute); err != nil {
 		t.Error(err)
 	}
 }

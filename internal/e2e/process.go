@@ -113,7 +113,7 @@ func (p *Process) Start(ctx context.Context) error {
 
 // waitReady polls /readyz, the way Kubernetes would.
 func (p *Process) waitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -141,7 +141,7 @@ func (p *Process) waitReady(ctx context.Context) error {
 	}
 }
 
-var httpClient = &http.Client{Timeout: 2 * time.Second}
+var httpClient = &http.Client{Timeout: 10 * time.Second}
 
 func (p *Process) exit() error {
 	p.mu.Lock()
@@ -168,7 +168,7 @@ func (p *Process) Running() bool {
 // Kill ends it as a crash does, and waits for its end.
 func (p *Process) Kill() error {
 	p.Sample()
-	return p.signal(syscall.SIGKILL, 5*time.Second)
+	return p.signal(syscall.SIGKILL, time.Minute)
 }
 
 // Stop asks it to drain and waits at most limit; it must then exit with 0.
