@@ -75,7 +75,7 @@ func (s *Site) suffer(ctx context.Context, rng *rand.Rand, list []misfortune, be
 		m := list[i%len(list)]
 		s.cfg.Say(m.name)
 		// What was begun is ended: nothing stays stopped.
-		whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Minute)
 		err := m.do(s, whole, rng)
 		if err == nil {
 			err = s.revive(whole)
@@ -104,7 +104,7 @@ func (s *Site) revive(ctx context.Context) error {
 // next one once it is ready again.
 func (s *Site) rollOut(ctx context.Context) error {
 	for _, p := range s.replicas {
-		if err := p.Stop(20 * time.Second); err != nil {
+		if err := p.Stop(40 * time.Second); err != nil {
 			return err
 		}
 		if err := p.Start(ctx); err != nil {

@@ -58,7 +58,7 @@ func walkThePage(t *testing.T, s *Site, root, bin string) {
 	env := []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + dir, "USER=newcomer", "EDITOR=" + editor,
 		"NATS_URL=" + s.Cluster.URL(), "NATS_CREDS=" + s.Cluster.Creds(bus.UserOperator), "CLICKHOUSE_DSN=" + value(s.Stack.Env(), "CLICKHOUSE_DSN")}
 	run := func(line string) (string, error) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "sh", "-c", line)
 		cmd.Env, cmd.Dir = env, filepath.Dir(s.Cluster.Creds(bus.UserOperator))
@@ -69,7 +69,7 @@ func walkThePage(t *testing.T, s *Site, root, bin string) {
 	sequence := regexp.MustCompile(`"seq(?:uence)?":\s*(\d+)`)
 	dead := func() string {
 		t.Helper()
-		deadline := time.Now().Add(20 * time.Second)
+		deadline := time.Now().Add(time.Minute)
 		for {
 			out, err := run("simctl dlq ls --error unknown_account -o json")
 			if all := sequence.FindAllStringSubmatch(out, -1); err == nil && len(all) > 0 {
