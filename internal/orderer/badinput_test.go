@@ -72,7 +72,7 @@ func TestWhatIsNoOrder(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			before := counted(c.reason)
 			w.send(c.subject, []byte(c.body))
-			m, err := cons.Next(jetstream.FetchMaxWait(10 * time.Second))
+			m, err := cons.Next(jetstream.FetchMaxWait(patience))
 			if err != nil {
 				t.Fatalf("no dead letter: %v", err)
 			}
@@ -202,7 +202,7 @@ func TestStrandedMessagesAreFound(t *testing.T) {
 	if err := inWork.DoubleAck(ctx); err != nil {
 		t.Fatal(err)
 	}
-	for deadline, finds := time.Now().Add(10*time.Second), 0; ; tick(t) { // the server takes a moment to give up
+	for deadline, finds := time.Now().Add(patience), 0; ; tick(t) { // the server takes a moment to give up
 		found, left := look()
 		if finds += found; left == 0 {
 			if finds < 2 {

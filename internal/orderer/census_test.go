@@ -1,6 +1,7 @@
 package orderer
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -86,13 +87,7 @@ func TestSwitchesAreSeen(t *testing.T) {
 	gauge := w.worker.m.switches.WithLabelValues("eiotclub", SwitchPause)
 	await := func(want float64) {
 		t.Helper()
-		deadline := time.Now().Add(5 * time.Second)
-		for testutil.ToFloat64(gauge) != want {
-			if time.Now().After(deadline) {
-				t.Fatalf("the switch shows %v, want %v", testutil.ToFloat64(gauge), want)
-			}
-			<-time.After(5 * time.Millisecond)
-		}
+		until(t, fmt.Sprint("the switch shows ", want), func() bool { return testutil.ToFloat64(gauge) == want })
 	}
 	put("somebody.else", `{"on":true}`)
 	put("eiotclub.pause", `{"on":true}`)

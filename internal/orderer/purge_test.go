@@ -52,9 +52,9 @@ func (w *world) idle(supplier string) {
 // until waits for something that comes about in a moment.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); tick(t) {
+	for deadline := time.Now().Add(patience); !ok(); tick(t) {
 		if time.Now().After(deadline) {
-			t.Fatal("not within 10 s: " + what)
+			t.Fatalf("not within %s: %s", patience, what)
 		}
 	}
 }
@@ -81,7 +81,7 @@ func (w *world) edit(supplier string, change func(*jetstream.ConsumerConfig)) {
 // fetch takes n messages.
 func (w *world) fetch(supplier string, n int) (out []jetstream.Msg) {
 	w.t.Helper()
-	batch, err := w.durable(supplier).Fetch(n, jetstream.FetchMaxWait(10*time.Second))
+	batch, err := w.durable(supplier).Fetch(n, jetstream.FetchMaxWait(patience))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -2,9 +2,9 @@ package orderer
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,7 +32,7 @@ func (w *world) front(answer func(supplier string, rw http.ResponseWriter, r *ht
 		w.t.Cleanup(s.Close)
 		return s.URL
 	}
-	calls := supplier.NewHTTP(supplier.HTTPConfig{Timeout: quickTiming.Timeout})
+	calls := supplier.NewHTTP(supplier.HTTPConfig{Timeout: w.timing.Timeout})
 	w.t.Cleanup(calls.CloseIdle)
 	w.accounts[0].Client = eiotclub.New(eiotclub.Config{BaseURL: serve(order.EIOTCLUB, w.eiotclub.Handler()), AppKey: w.eiotclub.AppKey(), Secret: w.eiotclub.Secret(), HTTP: calls})
 	w.accounts[1].Client = esimfly.New(esimfly.Config{BaseURL: serve(order.ESIMFly, w.esimfly.Handler()), AccessCode: w.esimfly.AccessCode(), SecretKey: w.esimfly.SecretKey(), HTTP: calls})
@@ -94,9 +94,8 @@ func TestBreakerOpensAndCloses(t *testing.T) {
 		t.Error("no order waited for the breaker")
 	}
 	open := w.worker.m.breaker.WithLabelValues(order.EIOTCLUB, "default")
-	if testutil.ToFloat64(open) != 1 {
-		t.Error("the metric does not say that the breaker is open")
-	}
+	// One call in each pause tries, and the breaker is half open as long as it lasts.
+	until(t, "the metric says that the breaker is open", func() bool { return testutil.ToFloat64(open) == 1 })
 	w.publish(flyOrder("other"))
 	wait("other", order.Fulfilled)
 	down.Store(false)
@@ -174,33 +173,59 @@ func TestClockDriftOfESIMFlyIsCorrected(t *testing.T) {
 	}
 }
 
-// A supplier that answers nothing at all slows down nobody but itself.
+// A supplier that answers nothing at all slows down nobody but itself: while calls for
+// purchases and looks hang in all the slots that there are, the other's orders are
+// bought.
 func TestASlowSupplierDoesNotSlowTheOther(t *testing.T) {
-	w := newWorld(t)
-	w.calm()
-	w.front(func(name string, _ http.ResponseWriter, r *http.Request) bool {
-		if name == order.EIOTCLUB {
-			_, _ = io.Copy(io.Discard, r.Body) // a server sees a caller go only once it has read the body
-			<-r.Context().Done()               // until the caller gives up
+	timing := quickTiming
+	timing.Timeout, timing.AckWait = 5*patience, 6*patience // no call is given up before this ends
+	w := newWorldAt(t, timing)
+	free := make(chan struct{})
+	var silent atomic.Bool
+	var buys, looks atomic.Int64
+	w.front(func(name string, rw http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case name != order.EIOTCLUB || strings.HasSuffix(r.URL.Path, "/balance"):
+			return false
+		case !silent.Load():
+			rw.WriteHeader(http.StatusBadGateway)
+		default:
+			hanging := &looks
+			if strings.HasSuffix(r.URL.Path, "/orderPackage") {
+				hanging = &buys
+			}
+			hanging.Add(1)
+			<-free
 		}
-		return name == order.EIOTCLUB
+		return true
 	})
+	w.calm()
 	wait := w.events()
 	w.run()
-	for i := range 200 { // far more than there are slots
-		r := products[i%4].request(fmt.Sprint("slow", i))
-		w.publish(r)
+	t.Cleanup(func() { close(free) })
+	slots := w.worker.cfg.Concurrency
+	slow := func(name string) {
+		for i := range 2 * slots {
+			r := packageOrder(fmt.Sprint(name, i))
+			r.ICCID = fmt.Sprintf("89883086501009%05d", i)
+			w.publish(r)
+		}
 	}
-	wait("slow0", order.Unknown)
-	begin := time.Now()
+	slow("look")
+	for i := range 2 * slots {
+		wait(fmt.Sprint("look", i), order.Unknown)
+	}
+	silent.Store(true)
+	slow("buy")
+	until(t, "calls hang in every slot", func() bool { return int(buys.Load()) == slots && int(looks.Load()) == slots })
 	for i := range 20 {
 		w.publish(flyOrder(fmt.Sprint("quick", i)))
 	}
 	for i := range 20 {
 		wait(fmt.Sprint("quick", i), order.Fulfilled)
 	}
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("20 orders at the healthy supplier took %s", took)
+	if b, l := int(buys.Load()), int(looks.Load()); b != slots || l != slots {
+		t.Errorf("%d purchases and %d looks hung, of %d each", b, l, slots)
 	}
 }
 
@@ -208,6 +233,7 @@ func TestASlowSupplierDoesNotSlowTheOther(t *testing.T) {
 // being sent again: it waits, or its time is over.
 func TestNotFoundAndNotSent(t *testing.T) {
 	w := newWorld(t)
+	set := w.dayClock(time.Now())
 	wait := w.events()
 	w.run()
 	// doubt makes an order unknown whose looks tell nothing until the faults are cleared.
@@ -234,12 +260,10 @@ func TestNotFoundAndNotSent(t *testing.T) {
 	})
 	t.Run("it expires", func(t *testing.T) {
 		r := packageOrder("nf-expires")
-		at := time.Now().Add(time.Second)
+		at := time.Now().Add(time.Hour)
 		r.ExpiresAt = &at
 		doubt(r)
-		for time.Now().Before(at) {
-			tick(t)
-		}
+		set(at)
 		w.eiotclub.Faults().Clear()
 		got := wait(r.OrderID, order.Expired)
 		if got.Certainty != order.CertainNotPlaced || got.Evidence != order.EvidenceLookup || w.bought(r) != 0 {

@@ -44,7 +44,7 @@ func TestEachProductIsBoughtOnceAndFulfilled(t *testing.T) {
 // settled waits until nobody has a request before it and the index is empty.
 func (w *world) settled() {
 	w.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		queued, open := w.left()
 		if queued == 0 && open == 0 {
@@ -128,7 +128,7 @@ func (w *world) dead(stream string) letter {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	m, err := cons.Next(jetstream.FetchMaxWait(10 * time.Second))
+	m, err := cons.Next(jetstream.FetchMaxWait(patience))
 	if err != nil {
 		w.t.Fatalf("no dead letter: %v", err)
 	}
@@ -141,9 +141,9 @@ func TestOneFaultEach(t *testing.T) {
 	faults := []fault.Rule{
 		{Kind: fault.Reset}, {Kind: fault.LostReply}, {Kind: fault.StatusBefore}, {Kind: fault.StatusAfter}, {Kind: fault.HalfBody},
 		{Kind: fault.HTMLBefore}, {Kind: fault.HTMLAfter}, {Kind: fault.HugeBody}, {Kind: fault.TooManyRequests}, {Kind: fault.NoFunds}, {Kind: fault.OutOfStock},
-		{Kind: fault.SlowAfter, Delay: fault.Duration(2 * quickTiming.Timeout)}, {Kind: fault.SlowBefore, Delay: fault.Duration(quickTiming.Timeout / 10)},
+		{Kind: fault.SlowAfter, Delay: fault.Duration(2 * impatient().Timeout)}, {Kind: fault.SlowBefore, Delay: fault.Duration(impatient().Timeout / 10)},
 	}
-	w := newWorld(t)
+	w := newWorldAt(t, impatient())
 	w.calm()
 	wait := w.events()
 	w.run()

@@ -34,17 +34,33 @@ type world struct {
 	esimfly  *esimflysim.Sim
 	worker   *Worker
 	accounts []Account
+	timing   Timing
 }
 
-// quickTiming makes what takes minutes in life take milliseconds.
-var quickTiming = Timing{Timeout: 300 * time.Millisecond, Settle: 60 * time.Millisecond, LookInterval: 20 * time.Millisecond,
-	AckWait: 2 * time.Second, WaitMin: 20 * time.Millisecond, WaitMax: 100 * time.Millisecond, Sweep: 20 * time.Millisecond}
+// quickTiming makes what takes minutes in life take milliseconds, but for what bounds a
+// call and an order in hand: a busy machine takes its time over either, and an order
+// that is in doubt for that, or was not sent, is none that a test means.
+var quickTiming = Timing{Timeout: 10 * time.Second, Settle: 60 * time.Millisecond, LookInterval: 20 * time.Millisecond,
+	AckWait: time.Minute, WaitMin: 20 * time.Millisecond, WaitMax: 100 * time.Millisecond, Sweep: 20 * time.Millisecond}
+
+// impatient is quickTiming for tests in which calls time out and workers die. What
+// becomes of an order then hangs on the machine as well.
+func impatient() Timing {
+	t := quickTiming
+	t.Timeout, t.AckWait = 300*time.Millisecond, 2*time.Second
+	return t
+}
 
 func newWorld(t testing.TB, change ...func(*Config, []Account)) *world {
 	t.Helper()
-	w := &world{t: t}
+	return newWorldAt(t, quickTiming, change...)
+}
+
+func newWorldAt(t testing.TB, timing Timing, change ...func(*Config, []Account)) *world {
+	t.Helper()
+	w := &world{t: t, timing: timing}
 	settings := bus.DefaultSettings()
-	settings.AckWait = quickTiming.AckWait
+	settings.AckWait = timing.AckWait
 	w.server = bustest.Start(t, bustest.Options{})
 	w.bus = w.server.Provision(settings)
 	w.eiotclub = eiotclubsim.New(eiotclubsim.Config{Seed: 1})
@@ -55,7 +71,7 @@ func newWorld(t testing.TB, change ...func(*Config, []Account)) *world {
 	f := httptest.NewServer(w.esimfly.Handler())
 	t.Cleanup(e.Close)
 	t.Cleanup(f.Close)
-	http := supplier.NewHTTP(supplier.HTTPConfig{Timeout: quickTiming.Timeout})
+	http := supplier.NewHTTP(supplier.HTTPConfig{Timeout: timing.Timeout})
 	t.Cleanup(http.CloseIdle)
 	w.accounts = []Account{
 		{Supplier: order.EIOTCLUB, Name: "default", Client: eiotclub.New(eiotclub.Config{BaseURL: e.URL, AppKey: w.eiotclub.AppKey(), Secret: w.eiotclub.Secret(), HTTP: http})},
@@ -72,7 +88,7 @@ func newWorld(t testing.TB, change ...func(*Config, []Account)) *world {
 
 func (w *world) newWorker(change ...func(*Config, []Account)) *Worker {
 	w.t.Helper()
-	cfg := Config{Timing: quickTiming, Concurrency: 16, OutOfStock: "wait"}
+	cfg := Config{Timing: w.timing, Concurrency: 16, OutOfStock: "wait"}
 	accounts := append([]Account(nil), w.accounts...)
 	for _, c := range change {
 		c(&cfg, accounts)
@@ -164,17 +180,20 @@ func (w *world) send(subject string, data []byte) {
 	}
 }
 
-// events follows the events of the orders from here on.
+// patience is how long a test waits for what has to come about. It only ends those that
+// would hang.
+const patience = 2 * time.Minute
+
+// events follows the events of the orders from here on, as they are stored: who
+// subscribes to them hears of each a moment before the ledger can be asked for it.
 func (w *world) events() func(id string, want ...order.State) order.Record {
 	w.t.Helper()
-	sub, err := w.bus.NC.SubscribeSync(bus.SubjectOrderEvent("*", "*", "*"))
+	s, err := w.bus.JS.Stream(w.t.Context(), bus.StreamOrderEvents)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := w.bus.NC.Flush(); err != nil {
-		w.t.Fatal(err)
-	}
-	history := map[string][]order.Record{}
+	from := s.CachedInfo().State.LastSeq + 1
+	history, unread := map[string][]order.Record{}, []bus.Stored(nil)
 	// wait returns the order's record once it reached one of the wanted states.
 	return func(id string, want ...order.State) order.Record {
 		w.t.Helper()
@@ -188,18 +207,27 @@ func (w *world) events() func(id string, want ...order.State) order.Record {
 			}
 			return order.Record{}, false
 		}
-		for {
+		for deadline := time.Now().Add(patience); ; {
 			if r, ok := reached(); ok {
 				return r
 			}
-			m, err := sub.NextMsg(10 * time.Second)
-			if err != nil {
-				w.t.Fatalf("order %s did not reach %v: %v; it went through %s", id, want, err, path(history[id]))
+			for len(unread) == 0 {
+				if unread, _, err = w.bus.Range(w.t.Context(), bus.StreamOrderEvents, ">", from, 256); err != nil {
+					w.t.Fatal(err)
+				}
+				if len(unread) > 0 {
+					break
+				}
+				if time.Now().After(deadline) {
+					w.t.Fatalf("order %s did not reach %v in %s; it went through %s", id, want, patience, path(history[id]))
+				}
+				tick(w.t)
 			}
-			r, _, err := wire.DecodeOrderEvent(m.Data)
+			r, _, err := wire.DecodeOrderEvent(unread[0].Data)
 			if err != nil {
 				w.t.Fatal(err)
 			}
+			from, unread = unread[0].Sequence+1, unread[1:]
 			history[r.OrderID] = append(history[r.OrderID], r)
 		}
 	}
