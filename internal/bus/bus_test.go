@@ -228,43 +228,48 @@ func TestConsumeWaitsForWorkInHand(t *testing.T) {
 func TestLease(t *testing.T) {
 	_, b := provisioned(t)
 	ctx := t.Context()
-	l, err := b.Acquire(ctx, "recon.records", "a", 2*time.Second)
+	l, err := b.Acquire(ctx, "recon.records", "a", time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Acquire(ctx, "recon.records", "b", 2*time.Second); !errors.Is(err, bus.ErrLeaseHeld) {
+	if _, err := b.Acquire(ctx, "recon.records", "b", time.Minute); !errors.Is(err, bus.ErrLeaseHeld) {
 		t.Fatalf("second owner: %v, want held", err)
 	}
-	if _, err := b.Acquire(ctx, "recon.records", "a", 2*time.Second); err != nil {
+	if _, err := b.Acquire(ctx, "recon.records", "a", time.Minute); err != nil {
 		t.Errorf("the owner asks again after a lost answer: %v", err)
 	}
 	if err := l.Renew(ctx); !errors.Is(err, bus.ErrLeaseHeld) {
 		t.Errorf("renew on an old revision: %v, want held", err)
 	}
-	l2, err := b.Acquire(ctx, "recon.records", "a", time.Second)
-	if err != nil {
-		t.Fatal(err)
+	for tries := 1; ; tries++ {
+		l2, err := b.Acquire(ctx, "recon.records", "a", time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err = l2.Renew(ctx); err == nil {
+			break
+		}
+		if !errors.Is(err, bus.ErrLeaseHeld) || tries == 10 { // it may be over, if the machine took so long
+			t.Fatal(err)
+		}
 	}
 	// Renewed with its ttl kept: it goes away by itself after the last renewal.
-	if err := l2.Renew(ctx); err != nil {
-		t.Fatal(err)
-	}
 	kv, err := b.JS.KeyValue(ctx, bus.BucketLeases)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := kv.Watch(ctx, "recon.records", jetstream.UpdatesOnly())
+	w, err := kv.Watch(ctx, "recon.records") // from what stands on
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = w.Stop() }()
-	select {
-	case e := <-w.Updates():
-		if e.Operation() == jetstream.KeyValuePut {
-			t.Errorf("expected the lease's end, saw %v", e.Operation())
+	for gone, late := false, time.After(20*time.Second); !gone; {
+		select {
+		case e := <-w.Updates():
+			gone = e != nil && e.Operation() != jetstream.KeyValuePut
+		case <-late:
+			t.Fatal("the lease did not expire after a renewal")
 		}
-	case <-time.After(20 * time.Second):
-		t.Fatal("the lease did not expire after a renewal")
 	}
 	l3, err := b.Acquire(ctx, "recon.records", "b", time.Minute)
 	if err != nil {

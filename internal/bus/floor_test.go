@@ -45,7 +45,7 @@ func lying(t *testing.T, b *bus.Bus, stream string) (seqs []uint64) {
 
 // A purge behind a durable's floor must not be noticed by the durable: the server
 // forgets what was to be delivered again at once if the purge goes by a subject that
-// contains the durable's filter. With AckWait of a minute this test would not end.
+// contains the durable's filter. Then each would come after AckWait, which is a minute.
 func TestClearLeavesRedeliveriesAlone(t *testing.T) {
 	_, b := bustest.Provisioned(t, bustest.Options{})
 	ctx := t.Context()
@@ -99,7 +99,6 @@ func TestClearLeavesRedeliveriesAlone(t *testing.T) {
 	if m, found, err := b.NextFromLeader(ctx, bus.StreamOrders, f.Filters[0], 7); err != nil || found {
 		t.Errorf("behind the last on %s is %d, %v", f.Filters[0], m.Sequence, err)
 	}
-	begin := time.Now()
 	for _, want := range []uint64{4, 6, 7} {
 		m, err := cons.Next(jetstream.FetchMaxWait(10 * time.Second))
 		if err != nil {
@@ -109,9 +108,6 @@ func TestClearLeavesRedeliveriesAlone(t *testing.T) {
 		if err != nil || meta.Sequence.Stream != want || meta.NumDelivered != 2 {
 			t.Errorf("message %+v came, %v; want %d", meta, err, want)
 		}
-	}
-	if d := time.Since(begin); d > 5*time.Second {
-		t.Errorf("redelivered after %s", d)
 	}
 }
 

@@ -101,6 +101,17 @@ func TestHistoriesUnderConcurrentWritersAreThoseOfARegister(t *testing.T) {
 	var history []porcupine.Operation
 	var wg sync.WaitGroup
 	_ = s.Gated()
+	// Who has a write under way when the connection is lost loses patience with it, and
+	// nobody else: how many outcomes are unknown does not hang on the machine.
+	var patience sync.Mutex
+	underWay := map[int]context.CancelFunc{}
+	lose := func() {
+		patience.Lock()
+		defer patience.Unlock()
+		for _, giveUp := range underWay {
+			giveUp()
+		}
+	}
 	for client := range writers {
 		url := s.URL()
 		if client < 3 {
@@ -134,12 +145,18 @@ func TestHistoriesUnderConcurrentWritersAreThoseOfARegister(t *testing.T) {
 					cur = ledger.Entry{}
 				}
 				in := ledgerInput{id: id, from: cur.Seq, token: next.Reason}
+				ctx, cancel = context.WithCancel(context.Background())
+				if client < 3 {
+					patience.Lock()
+					underWay[client] = cancel
+					patience.Unlock()
+				}
 				if client < 3 && rng.IntN(6) == 0 {
 					s.Pause()
+					time.AfterFunc(40*time.Millisecond, lose)
 					time.AfterFunc(60*time.Millisecond, s.Resume)
 				}
 				at = time.Since(begin)
-				ctx, cancel = context.WithTimeout(context.Background(), 40*time.Millisecond)
 				e, err := l.Append(ctx, &cur, next)
 				cancel()
 				switch {

@@ -124,20 +124,33 @@ func TestOfManyWritersOneMovesTheOrder(t *testing.T) {
 func TestLostAcknowledgement(t *testing.T) {
 	s := bustest.Start(t, bustest.Options{})
 	s.Provision(bus.DefaultSettings())
-	l := newLedger(t, s.Connect(s.Gated()))
+	b := s.Connect(s.Gated())
+	l := newLedger(t, b)
 	first, err := l.Append(t.Context(), &ledger.Entry{}, record("o1", order.Intent))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Pause()
-	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	short, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	// left waits until so many messages have left since.
+	left := func(since, n uint64) {
+		for t.Context().Err() == nil && b.NC.Stats().OutMsgs < since+n {
+			<-time.After(time.Millisecond)
+		}
+	}
+	begin := b.NC.Stats().OutMsgs
+	go func() {
+		left(begin, 1)
+		cancel()
+	}()
 	if _, err := l.Append(short, first, record("o1", order.Unknown)); !errors.Is(err, bus.ErrOutcomeUnknown) {
 		t.Errorf("append through a closed gate: %v, want unknown", err)
 	}
 	var wg sync.WaitGroup
+	begin = b.NC.Stats().OutMsgs
 	wg.Go(func() {
-		<-time.After(bus.PublishTimeout + 500*time.Millisecond) // the first try is given up as unknown by then
+		left(begin, 2) // the first try, and a question for what stands: it was given up as unknown
 		s.Resume()
 	})
 	// Either this one or the one given up above follows the intent; never both.
