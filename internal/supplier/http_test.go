@@ -127,7 +127,7 @@ func TestNotSent(t *testing.T) {
 		"a host that is not here": "http://nowhere.invalid/",
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := asError(t, second(NewHTTP(HTTPConfig{DialTimeout: time.Second}).Do(t.Context(), post(url))))
+			e := asError(t, second(NewHTTP(HTTPConfig{DialTimeout: 30 * time.Second}).Do(t.Context(), post(url))))
 			if e.Sent || e.Kind != Busy || e.Code != "(dial)" && e.Code != "(bad request)" {
 				t.Errorf("got %+v, want busy and not sent", e)
 			}

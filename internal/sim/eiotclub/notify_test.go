@@ -205,14 +205,22 @@ func TestNotificationFaults(t *testing.T) {
 		{"late", fault.Rule{Kind: fault.NotifyLate, Order: "a", Path: "SubPkgList", Delay: fault.Duration(100 * time.Millisecond)}, []string{"b", "c", "a"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			in, url := newInbox(t)
-			r := newRig(t, eiotclub.Config{WebhookURL: url})
-			r.Faults().MustAdd(tc.rule)
-			for _, o := range []string{"a", "b", "c"} {
-				r.buyPackage(o)
+			arrive := func() (*inbox, []string) {
+				in, url := newInbox(t)
+				r := newRig(t, eiotclub.Config{WebhookURL: url})
+				r.Faults().MustAdd(tc.rule)
+				for _, o := range []string{"a", "b", "c"} {
+					r.buyPackage(o)
+				}
+				notified(t, r)
+				return in, order(in, r)
 			}
-			notified(t, r)
-			if got := order(in, r); !slices.Equal(got, tc.want) {
+			in, got := arrive()
+			for !slices.Equal(got, tc.want) && 0 < tc.rule.Delay && time.Duration(tc.rule.Delay) < 3*time.Second {
+				tc.rule.Delay *= 3 // the others were bought later than that
+				in, got = arrive()
+			}
+			if !slices.Equal(got, tc.want) {
 				t.Errorf("arrived %v, want %v", got, tc.want)
 			}
 			if tc.name == "twice" && in.bodies[2] != in.bodies[3] {

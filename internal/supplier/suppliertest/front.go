@@ -38,6 +38,7 @@ type front struct {
 	mu     sync.Mutex
 	next   Fault
 	calls  int
+	hangs  bool
 }
 
 // Damage sets the fault of the next call alone.
@@ -52,6 +53,13 @@ func (f *front) Calls() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.calls
+}
+
+// Hangs says whether the supplier did what was asked and its answer never came.
+func (f *front) Hangs() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hangs
 }
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -100,6 +108,9 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case NoJSON:
 		w.WriteHeader(http.StatusOK)
 	case Slow:
+		f.mu.Lock()
+		f.hangs = true
+		f.mu.Unlock()
 		<-r.Context().Done()
 	}
 }
