@@ -48,7 +48,9 @@ func (c *Committer) launch(members []*commit) (n uint64, msgs []*nats.Msg) {
 	return c.last, f.msgs
 }
 
-func (c *Committer) reply(n uint64) string { return c.prefix + strconv.FormatUint(n, 36) }
+func (c *Committer) reply(n uint64) string {
+	return string(strconv.AppendUint(append(make([]byte, 0, 64), c.prefix...), n, 36))
+}
 
 // send sends a flight's messages. From the last of them on it may be answered, and the
 // messages may be changed by who published them.

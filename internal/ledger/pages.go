@@ -36,6 +36,7 @@ type pages struct {
 	mu      sync.Mutex
 	waiting []*page
 	writing bool
+	blank   []byte // of a page that was stored, to fill the next
 }
 
 // page is one on its way.
@@ -50,20 +51,25 @@ type page struct {
 // what waits until the page that it is on is durable; after an error it may be on a
 // page or not. That comes before the ack of the order's queue message.
 func (l *Ledger) Enter(ctx context.Context, o Open) (wait func() error) {
+	id := o.OrderID // all that waits of it
 	p, err := l.pages.add(&o, l.writePages)
+	if err != nil {
+		return func() error { return fmt.Errorf("open order %s: %w", id, err) }
+	}
 	return func() error {
-		if err == nil {
-			select {
-			case <-p.stored:
-				err = p.err
-			case <-ctx.Done():
-				err = ctx.Err()
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("open order %s: %w", o.OrderID, err)
+		if err := p.wait(ctx); err != nil {
+			return fmt.Errorf("open order %s: %w", id, err)
 		}
 		return nil
+	}
+}
+
+func (p *page) wait(ctx context.Context) error {
+	select {
+	case <-p.stored:
+		return p.err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -73,7 +79,8 @@ func (ps *pages) add(o *Open, write func()) (*page, error) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	if last := len(ps.waiting) - 1; last < 0 || ps.waiting[last].orders == maxPage {
-		ps.waiting = append(ps.waiting, &page{list: append(make([]byte, 0, 4<<10), '['), stored: make(chan struct{})})
+		ps.waiting = append(ps.waiting, &page{list: append(ps.blank[:0], '['), stored: make(chan struct{})})
+		ps.blank = nil
 	}
 	p := ps.waiting[len(ps.waiting)-1]
 	w := order.NewWriter(p.list)
@@ -103,6 +110,13 @@ func (ps *pages) next() *page {
 	return p
 }
 
+// again lets the next page be written where one that is stored was.
+func (ps *pages) again(list []byte) {
+	ps.mu.Lock()
+	ps.blank = list
+	ps.mu.Unlock()
+}
+
 // writePages stores page after page until no order waits. Each time it lets those go
 // first who are about to bring an order, so that they share the page.
 func (l *Ledger) writePages() {
@@ -113,6 +127,9 @@ func (l *Ledger) writePages() {
 			return
 		}
 		p.err = l.writePage(p)
+		if p.err == nil { // else it may still be on its way
+			l.pages.again(p.list)
+		}
 		close(p.stored)
 	}
 }

@@ -38,6 +38,7 @@ type cardList struct {
 	known  bool // seq and others are what the last write or read saw
 	seq    uint64
 	others []cardEntry
+	list   []byte // to write the next list into
 }
 
 // cardEntry is a card in flight.
@@ -217,7 +218,7 @@ func (l *cardList) current() []cardEntry {
 
 // put writes the list as it becomes with the wishes granted.
 func (l *cardList) put(ctx context.Context, others []cardEntry, wishes []*cardWish) (uint64, error) {
-	list := order.NewWriter(make([]byte, 0, 128*(len(others)+2*len(wishes))))
+	list := order.NewWriter(l.list[:0])
 	list.OpenList()
 	for i := range others {
 		others[i].write(&list)
@@ -238,6 +239,10 @@ func (l *cardList) put(ctx context.Context, others []cardEntry, wishes []*cardWi
 	msg := bus.NewMsg(l.subject, "", data)
 	bus.Expect(msg, l.subject, l.seq)
 	ack, err := l.commit.Publish(ctx, msg)
+	l.list = nil
+	if err == nil { // else it may still be on its way
+		l.list = data
+	}
 	return ack.Sequence, err
 }
 

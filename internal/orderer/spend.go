@@ -26,8 +26,11 @@ func spendKey(a *account, day string) string {
 // spendDay is the day whose limit an order is yet to be counted against; empty if
 // there is none, or it was.
 func (w *Worker) spendDay(a *account, cur *order.Record) string {
+	if a.DailyLimit == nil {
+		return ""
+	}
 	today := day(w.now())
-	if a.DailyLimit == nil || cur.SpendReserved != nil && cur.SpendDay == today {
+	if cur.SpendReserved != nil && cur.SpendDay == today {
 		return ""
 	}
 	return today

@@ -93,7 +93,9 @@ func valueLen(s string) int {
 			}
 		}
 	case s[0] == '{':
-		n = objectLen(s)
+		if n = objectLen(s); s[:n] == "{}" {
+			return n
+		}
 		if saw, err := scan([]byte(s[:n]), 1); err != nil || saw.odd {
 			return 0
 		}
@@ -157,7 +159,8 @@ func (in *requestIn) member(name, raw string) bool {
 	case "product":
 		in.Product = text
 	case "account":
-		in.Account = &text
+		account := text // of which alone there is a pointer
+		in.Account = &account
 	case "iccid":
 		in.ICCID = text
 	case "eid":
