@@ -107,6 +107,16 @@ func NewCommitter(b *Bus, opts CommitOptions) (*Committer, error) {
 // those of Bus.Publish. msg must not be changed meanwhile, nor ever again after
 // ErrOutcomeUnknown: it may still be on its way.
 func (c *Committer) Publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
+	return c.publish(ctx, msg, c.wake)
+}
+
+// PublishAtOnce is Publish for what was gathered already: it does not let others go
+// first.
+func (c *Committer) PublishAtOnce(ctx context.Context, msg *nats.Msg) (Ack, error) {
+	return c.publish(ctx, msg, c.pump)
+}
+
+func (c *Committer) publish(ctx context.Context, msg *nats.Msg, leave func()) (Ack, error) {
 	p := commits.Get().(*commit)
 	p.msg = msg
 	c.mu.Lock()
@@ -116,7 +126,7 @@ func (c *Committer) Publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
 	}
 	c.queue = append(c.queue, p)
 	c.mu.Unlock()
-	c.wake()
+	leave()
 	select {
 	case r := <-p.done:
 		p.msg = nil

@@ -138,7 +138,7 @@ func (l *Ledger) writePage(p *page) error {
 	p.list[len(p.list)-1] = ']' // in place of the last comma
 	ctx, cancel := context.WithTimeout(context.Background(), bus.PublishTimeout)
 	defer cancel()
-	if _, err := l.open.Publish(ctx, bus.NewMsg(bus.SubjectKV(bus.BucketOpenOrders, pagePrefix+nuid.Next()), "", p.list)); err != nil {
+	if _, err := l.open.PublishAtOnce(ctx, bus.NewMsg(bus.SubjectKV(bus.BucketOpenOrders, pagePrefix+nuid.Next()), "", p.list)); err != nil {
 		return fmt.Errorf("page of open orders: %w", err)
 	}
 	return nil

@@ -238,7 +238,7 @@ func (l *cardList) put(ctx context.Context, others []cardEntry, wishes []*cardWi
 	}
 	msg := bus.NewMsg(l.subject, "", data)
 	bus.Expect(msg, l.subject, l.seq)
-	ack, err := l.commit.Publish(ctx, msg)
+	ack, err := l.commit.PublishAtOnce(ctx, msg)
 	l.list = nil
 	if err == nil { // else it may still be on its way
 		l.list = data
