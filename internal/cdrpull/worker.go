@@ -79,7 +79,7 @@ type tuning struct {
 	minuteOver time.Duration
 }
 
-var defaultTuning = tuning{blockRows: 128 << 10, inserters: 2, knownPerPass: 2_700_000, wide: 2, wideBase: 2_000_000, minuteOver: minuteOver}
+var defaultTuning = tuning{blockRows: 144 << 10, inserters: 2, knownPerPass: 2_700_000, wide: 2, wideBase: 2_000_000, minuteOver: minuteOver}
 
 // New makes a worker; nothing is touched before Run.
 func New(p Parts) (*Worker, error) {
