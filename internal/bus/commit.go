@@ -110,8 +110,9 @@ func (c *Committer) Publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
 	return c.publish(ctx, msg, c.wake)
 }
 
-// PublishAtOnce is Publish for what was gathered already: it does not let others go
-// first.
+// PublishAtOnce is Publish for what was gathered already: it does not wait for those
+// who are about to publish. Behind a batch it waits like any other, and on a connection
+// that is stuck it may outlast ctx.
 func (c *Committer) PublishAtOnce(ctx context.Context, msg *nats.Msg) (Ack, error) {
 	return c.publish(ctx, msg, c.pump)
 }

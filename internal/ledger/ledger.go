@@ -93,10 +93,10 @@ func decode(m bus.Stored) (Entry, bool, error) {
 
 // Append moves an order from prev to next and returns once that is durable. It
 // refuses what order's transitions do not allow, and returns ErrMoved if prev is
-// not the order's last event any more. It keeps trying while the outcome is
-// unknown, until ctx ends or another has moved the order: then, and only then, its
-// error wraps bus.ErrOutcomeUnknown, and the event may stand, behind the other's, or
-// not. The entry is nil with every error.
+// not the order's last event any more. It keeps trying while the outcome is unknown,
+// until ctx ends, another has moved the order, or NATS refuses: its error then wraps
+// bus.ErrOutcomeUnknown, and the event may stand, behind the other's, or not. The
+// entry is nil with every error.
 func (l *Ledger) Append(ctx context.Context, prev *Entry, next order.Record) (*Entry, error) {
 	if err := order.CheckMove(prev.State, &next); err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
@@ -132,12 +132,15 @@ func (l *Ledger) append(ctx context.Context, prev, next *Entry) (*Entry, error) 
 			return next, nil
 		}
 		if !errors.Is(err, bus.ErrConflict) && !errors.Is(err, bus.ErrOutcomeUnknown) {
-			return nil, fmt.Errorf("ledger: %w", err)
+			return nil, fmt.Errorf("ledger: %w", errors.Join(err, unknown))
 		}
 		now, found, readErr := l.fromLeader(ctx, next.OrderID)
 		switch {
 		case readErr == nil && found && now.Writer == next.Writer:
 			return &now, nil // our own write, whose acknowledgement was lost
+		case errors.Is(err, bus.ErrConflict) && readErr != nil:
+			// Nobody tells whose event it met: it may be ours, stored by a batch that broke.
+			return nil, errors.Join(ErrMoved, bus.ErrOutcomeUnknown, readErr)
 		case errors.Is(err, bus.ErrConflict):
 			return nil, errors.Join(ErrMoved, unknown)
 		case readErr == nil && found && now.Seq != prev.Seq:

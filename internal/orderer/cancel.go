@@ -67,13 +67,12 @@ func (w *Worker) handleCancel(ctx context.Context, msg message) bus.Verdict {
 		w.m.lateCancels.WithLabelValues(cur.Supplier).Inc()
 		return bus.Done()
 	}
-	next, err := w.append(ctx, &cur, r)
+	next, err := w.append(ctx, a, &cur, r)
 	if err != nil {
 		return w.hindered("cancel", err)
 	}
 	// If we die here: the cancel comes again and finds it done; the sweep clears up.
 	if next.State.Settled() {
-		w.unspend(ctx, a, reservedFor(&cur.Record))
 		if err := w.ledger.Unguard(ctx, next.OrderID); err != nil {
 			return w.hindered("cancel", err)
 		}

@@ -40,8 +40,8 @@ func (w *Worker) gates(ctx context.Context, a *account, cur *order.Record) (coun
 	if until, closed := a.stop(); closed { // once: who finds it open is the one that tries
 		return counted, &shut{why: string(supplier.Setup), until: until, err: cur.Error}, nil
 	}
-	day := w.spendDay(a, cur) // once: midnight may pass while others are asked
-	price, s, err := w.priceGate(ctx, a, cur, day != "")
+	counts := w.counts(a, cur) // once: midnight may pass while others are asked
+	price, s, err := w.priceGate(ctx, a, cur, counts)
 	if s != nil || err != nil {
 		return counted, s, err
 	}
@@ -53,7 +53,10 @@ func (w *Worker) gates(ctx context.Context, a *account, cur *order.Record) (coun
 	if s := w.freeGates(a, cur); s != nil {
 		return counted, s, nil
 	}
-	return w.spendGate(ctx, a, day, price) // last: it takes something that an intent must follow
+	if !counts {
+		return counted, nil, nil
+	}
+	return w.spendGate(ctx, a, price) // last: it takes something that an intent must follow
 }
 
 // freeGates ask nobody and take nothing.

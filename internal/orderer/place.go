@@ -72,7 +72,8 @@ func (w *Worker) shutOut(ctx context.Context, a *account, cur *ledger.Entry, per
 
 // send makes one purchase, for an object that is held: the intent is durable before
 // the call, and the outcome follows it. begun: an intent may stand, and what was
-// counted for the day is its order's, whoever goes on with it.
+// counted for the day is its order's, whoever goes on with it, or stays counted for
+// nothing.
 func (w *Worker) send(ctx context.Context, a *account, cur *ledger.Entry, permit supplier.Permit, object string) (next stand, begun bool, err error) {
 	done, err := a.breaker.Allow()
 	if err != nil {
@@ -118,7 +119,7 @@ func (w *Worker) send(ctx context.Context, a *account, cur *ledger.Entry, permit
 func (w *Worker) intend(ctx context.Context, a *account, cur *ledger.Entry, permit supplier.Permit, object string) (intent *ledger.Entry, mine bool, err error) {
 	r := w.decide.intend(w.judge(a, &cur.Record), &cur.Record, permit, a.Client.RequestID(cur.OrderID, cur.Round), a.seenBalance())
 	locked := w.cards.lock(ctx, object, cur, w.cfg.stale())
-	intent, err = w.append(ctx, cur, r)
+	intent, err = w.append(ctx, a, cur, r)
 	mine, lockErr := locked()
 	if lockErr != nil {
 		w.failed("card lock", lockErr) // not taken: the same as taken by another
@@ -142,17 +143,9 @@ func (j judge) unsent(intent *order.Record, why, reason string) order.Record {
 // outcome writes what became of a call. If the order was moved meanwhile, by
 // evidence or by a worker that thought us dead, what we know is evidence too.
 func (w *Worker) outcome(ctx context.Context, a *account, intent *ledger.Entry, r order.Record) (stand, error) {
-	counted := reservedFor(&r)
-	if r.Certainty == order.CertainNotPlaced {
-		r.SpendReserved, r.SpendDay = nil, ""
-	}
 	next, err := w.record(ctx, a, intent, r)
 	if errors.Is(err, ledger.ErrMoved) {
 		return w.decide.late(w, ctx, a, r)
-	}
-	if err == nil && r.Certainty == order.CertainNotPlaced {
-		// If we die here: the amount stays counted for the day. Nothing is bought twice.
-		w.unspend(ctx, a, counted)
 	}
 	return next, err
 }
@@ -168,14 +161,14 @@ func (w *Worker) record(ctx context.Context, a *account, cur *ledger.Entry, r or
 	}
 	due := w.due(a, &r)
 	if due.IsZero() {
-		next, err := w.append(ctx, cur, r)
+		next, err := w.append(ctx, a, cur, r)
 		return stand{Entry: next}, err
 	}
 	var entered func() error
 	if cur.New && r.State == order.Placed {
 		entered = w.ledger.Enter(ctx, openEntry(&r, due))
 	}
-	next, err := w.append(ctx, cur, r)
+	next, err := w.append(ctx, a, cur, r)
 	s := stand{Entry: next, due: due}
 	// If we die here, between the two or after them: an event without an entry has
 	// its message still, which comes again; an entry without an event is found to be

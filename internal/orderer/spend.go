@@ -23,17 +23,9 @@ func spendKey(a *account, day string) string {
 	return "spend." + a.Supplier + "." + a.Name + "." + day
 }
 
-// spendDay is the day whose limit an order is yet to be counted against; empty if
-// there is none, or it was.
-func (w *Worker) spendDay(a *account, cur *order.Record) string {
-	if a.DailyLimit == nil {
-		return ""
-	}
-	today := day(w.now())
-	if cur.SpendReserved != nil && cur.SpendDay == today {
-		return ""
-	}
-	return today
+// counts says whether an order is yet to be counted against today's limit.
+func (w *Worker) counts(a *account, cur *order.Record) bool {
+	return a.DailyLimit != nil && (cur.SpendReserved == nil || cur.SpendDay != day(w.now()))
 }
 
 // reserved is what was counted for an order against a day's limit.
@@ -54,16 +46,14 @@ func counting(cur *ledger.Entry, r reserved) *ledger.Entry {
 	return &ahead
 }
 
-// spendGate counts an order's price against its account's limit of a day, over all
+// spendGate counts an order's price against its account's limit of the day, over all
 // replicas. What it counts the order's intent must say.
-func (w *Worker) spendGate(ctx context.Context, a *account, day string, price order.Money) (reserved, *shut, error) {
-	if day == "" {
-		return reserved{}, nil, nil
-	}
+func (w *Worker) spendGate(ctx context.Context, a *account, price order.Money) (reserved, *shut, error) {
 	if price.Currency != a.DailyLimit.Currency {
 		return reserved{}, rejects("currency", fmt.Sprintf("the daily limit is in %s, the price in %s", a.DailyLimit.Currency, price.Currency)), nil
 	}
-	spent, err := w.spend(ctx, spendKey(a, day), price.Amount, a.DailyLimit.Amount)
+	today := day(w.now())
+	spent, err := w.spend(ctx, spendKey(a, today), price.Amount, a.DailyLimit.Amount)
 	if err != nil {
 		return reserved{}, nil, err
 	}
@@ -77,8 +67,7 @@ func (w *Worker) spendGate(ctx context.Context, a *account, day string, price or
 	}
 	// If we die here: the amount stays counted for the day although nothing was
 	// bought. That errs on the side of spending less.
-	amount := price
-	return reserved{&amount, day}, nil, nil
+	return reserved{&price, today}, nil, nil
 }
 
 // unspend takes back what was counted for an order that was certainly not placed, or

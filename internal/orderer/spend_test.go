@@ -242,3 +242,57 @@ func TestMidnightBetweenTheGates(t *testing.T) {
 		}
 	}
 }
+
+// Whatever proves that an order was not placed, what was counted for it is free again,
+// and its record says so; what may have been placed stays counted.
+func TestWhatWasNotPlacedCountsForNothing(t *testing.T) {
+	w := limited(t, "12.00")
+	w.dayClock(noon)
+	a, _ := w.worker.account(order.ESIMFly, "default")
+	ruled, _ := order.RuledOut("ann: asked them")
+	for _, c := range []struct {
+		name string
+		next func(j judge, r order.Record) order.Record
+		sum  string
+	}{
+		{"a person", func(j judge, r order.Record) order.Record {
+			return ruled.Reject(j.next(&r), &order.Error{Kind: "refused"})
+		}, "1"},
+		{"a look, and it waits", func(j judge, r order.Record) order.Record {
+			proof, _ := order.NotFound(r, r.Looks)
+			return proof.Wait(j.next(&r), forSwitch, noon.Add(time.Minute))
+		}, "1"},
+		{"nothing: held", func(j judge, r order.Record) order.Record {
+			return j.hold(j.next(&r), order.CertainUnknown, "no way to find out")
+		}, "6.44"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			key := "spend.esimfly.default.2026-01-15"
+			if _, err := w.worker.budgets.(jetstream.KeyValue).Put(t.Context(), key, []byte(`"6.44"`)); err != nil {
+				t.Fatal(err)
+			}
+			amount, sent := mustMoney("5.44", "USD"), noon.Add(-time.Minute)
+			r := order.Record{OrderID: strings.NewReplacer(" ", "-", ",", "", ":", "").Replace(c.name), State: order.Intent, Certainty: order.CertainUnknown, Supplier: order.ESIMFly, Product: order.ProductESIM,
+				Account: "default", Request: flyOrder("x"), At: sent, FirstSentAt: &sent, LastSentAt: &sent, SpendReserved: &amount, SpendDay: "2026-01-15"}
+			intent, err := w.ledger.Append(t.Context(), &ledger.Entry{}, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.State, r.InDoubt, r.Looks = order.Unknown, true, 2
+			cur, err := w.ledger.Append(t.Context(), intent, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := w.worker.record(t.Context(), a, cur, c.next(w.worker.judge(a, &cur.Record), cur.Record))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sum := w.spent("2026-01-15"); sum != c.sum {
+				t.Errorf("%s is counted, want %s", sum, c.sum)
+			}
+			if counted := s.SpendReserved != nil; counted != (c.sum == "6.44") {
+				t.Errorf("the order says that %v is counted", s.SpendReserved)
+			}
+		})
+	}
+}

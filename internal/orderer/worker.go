@@ -224,12 +224,20 @@ func (w *Worker) accountsOf(supplier string) []string {
 	return names
 }
 
-// append writes a transition and counts it.
-func (w *Worker) append(ctx context.Context, cur *ledger.Entry, r order.Record) (*ledger.Entry, error) {
+// append writes a transition and counts it. What is certainly not placed counts for
+// no day's limit any more.
+func (w *Worker) append(ctx context.Context, a *account, cur *ledger.Entry, r order.Record) (*ledger.Entry, error) {
+	var counted reserved
+	if r.Certainty == order.CertainNotPlaced {
+		counted = reservedFor(&r)
+		r.SpendReserved, r.SpendDay = nil, ""
+	}
 	next, err := w.ledger.Append(ctx, cur, r)
 	if err != nil {
 		return cur, err
 	}
+	// If we die here: the amount stays counted for the day. Nothing is bought twice.
+	w.unspend(ctx, a, counted)
 	w.m.moved(cur.State, &next.Record)
 	if r.State == order.Held {
 		w.log.Warn("order held for a person", "order", r.OrderID, "supplier", r.Supplier, "reason", r.Reason)
