@@ -195,6 +195,60 @@ func TestCommitterFailsAtOnceWhenNoStreamTakesIt(t *testing.T) {
 	}
 }
 
+// What was gathered already leaves at once, and is told from what is unknown as any
+// other message is.
+func TestCommitterPublishesAtOnce(t *testing.T) {
+	s := bustest.Start(t, bustest.Options{})
+	s.Provision(bus.DefaultSettings())
+	b := s.Connect(s.Gated())
+	c := committer(t, b, bus.CommitOptions{MinBatch: 2})
+	once := func(ctx context.Context, id string) (bus.Ack, error) {
+		return c.PublishAtOnce(ctx, eventMsg(id, "intent", id, 0))
+	}
+	if ack, err := once(t.Context(), "first"); err != nil || ack.Sequence != 1 {
+		t.Fatalf("%+v, %v", ack, err)
+	}
+	// left gives ctx up once so many messages have left, or the only one has queued up.
+	left := func(n uint64) context.Context {
+		ctx, giveUp := context.WithCancel(t.Context())
+		before := b.NC.Stats().OutMsgs
+		go func() {
+			for t.Context().Err() == nil && b.NC.Stats().OutMsgs < before+n {
+				<-time.After(time.Millisecond)
+			}
+			giveUp()
+		}()
+		return ctx
+	}
+	s.Pause()
+	if _, err := once(left(1), "alone"); !errors.Is(err, bus.ErrOutcomeUnknown) || !errors.Is(err, context.Canceled) {
+		t.Errorf("sent and not answered: %v, want unknown", err)
+	}
+	batch := left(2)
+	done := make(chan []error, 1)
+	go func() {
+		done <- c.PublishAll(batch, []*nats.Msg{eventMsg("b1", "intent", "b1", 0), eventMsg("b2", "intent", "b2", 0)})
+	}()
+	<-batch.Done()
+	if _, err := once(left(0), "behind"); err == nil || errors.Is(err, bus.ErrOutcomeUnknown) {
+		t.Errorf("given up behind a batch: %v, want certainly not sent", err)
+	}
+	for _, err := range <-done {
+		if !errors.Is(err, bus.ErrOutcomeUnknown) {
+			t.Errorf("a batch that nobody answered: %v, want unknown", err)
+		}
+	}
+	s.Resume()
+	// What had left is stored, and what had not is not.
+	if ack, err := once(t.Context(), "last"); err != nil || ack.Sequence != 5 {
+		t.Errorf("%+v, %v, want number 5", ack, err)
+	}
+	c.Close()
+	if _, err := once(t.Context(), "late"); err == nil || errors.Is(err, bus.ErrOutcomeUnknown) {
+		t.Errorf("on a closed committer: %v, want a certain refusal", err)
+	}
+}
+
 func BenchmarkPublish(b *testing.B) {
 	for _, sync := range []bool{false, true} {
 		_, bb := bustest.Provisioned(b, bustest.Options{SyncAlways: sync})

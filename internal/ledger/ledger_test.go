@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/bus/bustest"
@@ -244,5 +245,90 @@ func TestAnEntryThatIsNoneIsReportedAndPassedOver(t *testing.T) {
 	}
 	if faults != 2 || good != 1 {
 		t.Errorf("%d faults and %d entries, want two and one", faults, good)
+	}
+}
+
+// A write that nobody answered may stand, whatever is said to the tries after it.
+func TestAppendThatIsRefusedAfterAnUnknownTry(t *testing.T) {
+	t.Parallel() // it waits for an answer that does not come
+	s := bustest.Start(t, bustest.Options{})
+	s.Provision(bus.DefaultSettings())
+	b := s.Connect(s.Gated())
+	l := newLedger(t, b)
+	first, err := l.Append(t.Context(), &ledger.Entry{}, record("o1", order.Intent))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Pause()
+	begin := b.NC.Stats().OutMsgs
+	go func() {
+		for t.Context().Err() == nil && b.NC.Stats().OutMsgs == begin {
+			<-time.After(time.Millisecond)
+		}
+		l.Close() // what has left is unknown now, and nothing else leaves
+	}()
+	_, err = l.Append(t.Context(), first, record("o1", order.Placed))
+	s.Resume()
+	if !errors.Is(err, bus.ErrOutcomeUnknown) || !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("append: %v, want that the first try is unknown and the next was refused", err)
+	}
+	for { // and so it was: it stands
+		got, _, err := l.Get(t.Context(), "o1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.State == order.Placed {
+			return
+		}
+	}
+}
+
+// An entry whose turn is far off never comes behind the removal of it.
+func TestGuardLastNeverListsWhatIsSettled(t *testing.T) {
+	_, b := bustest.Provisioned(t, bustest.Options{})
+	l := newLedger(t, b)
+	entry := func(id string) ledger.Open {
+		return ledger.Open{OrderID: id, Supplier: order.EIOTCLUB, Account: "default", State: order.Held, Due: time.Now().Add(time.Hour)}
+	}
+	intent := func(id string) *ledger.Entry {
+		t.Helper()
+		e, err := l.Append(t.Context(), &ledger.Entry{}, record(id, order.Intent))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	e := intent("kept")
+	if err := l.GuardLast(t.Context(), entry("kept"), e.Seq); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.GuardLast(t.Context(), entry("kept"), e.Seq-1); !errors.Is(err, ledger.ErrMoved) {
+		t.Errorf("an entry of an event that is not the last: %v, want moved", err)
+	}
+	const rounds = 300
+	written := 0
+	for i := range rounds {
+		id := fmt.Sprint("o", i)
+		e := intent(id)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := l.Append(t.Context(), e, record(id, order.Rejected)); err != nil {
+				t.Error(err)
+			}
+			if err := l.Unguard(t.Context(), id); err != nil {
+				t.Error(err)
+			}
+		})
+		switch err := l.GuardLast(t.Context(), entry(id), e.Seq); {
+		case err == nil:
+			written++
+		case !errors.Is(err, ledger.ErrMoved):
+			t.Error(err)
+		}
+		wg.Wait()
+	}
+	t.Logf("%d of %d entries were written before the removal", written, rounds)
+	if left := open(t, l); len(left) != 1 {
+		t.Errorf("%d orders are listed, want one: the others are settled", len(left))
 	}
 }

@@ -66,6 +66,34 @@ func (l *Ledger) Guard(ctx context.Context, o Open) error {
 	return l.putOpen(ctx, o, func(*nats.Msg) {})
 }
 
+// GuardLast is Guard for an order whose turn may be far off: it writes the entry only
+// if the order's last event is seq, and ErrMoved says that another has moved the order
+// since. An entry that came behind the removal of another's would list a settled order
+// until its turn. So the index is read before the ledger, and written as it was read:
+// who moves the order after that brings its entry in line after ours, or ours is
+// refused and the ledger read again. Only what is on its way for longer than the mark
+// of a removal stays, a minute, can still come behind it.
+func (l *Ledger) GuardLast(ctx context.Context, o Open, seq uint64) error {
+	for {
+		// From the leaders: what a replica has not heard of yet would pass for the last.
+		at, _, err := l.bus.LastFromLeader(ctx, bus.StreamKV(bus.BucketOpenOrders), bus.SubjectKV(bus.BucketOpenOrders, o.OrderID))
+		if err != nil {
+			return fmt.Errorf("open order %s: %w", o.OrderID, err)
+		}
+		last, _, err := l.bus.LastFromLeader(ctx, bus.StreamOrderEvents, bus.SubjectOrderHistory(o.OrderID))
+		if err != nil {
+			return fmt.Errorf("open order %s: %w", o.OrderID, err)
+		}
+		if last.Sequence != seq {
+			return ErrMoved
+		}
+		err = l.putOpen(ctx, o, func(m *nats.Msg) { bus.Expect(m, m.Subject, at.Sequence) })
+		if !errors.Is(err, ErrMoved) {
+			return err
+		}
+	}
+}
+
 // Claim moves the Due of an entry that was read, so that no other replica takes
 // it up meanwhile. ErrMoved if the entry was changed since. What was on a page gets
 // an entry of its own by it.

@@ -23,6 +23,7 @@ type bug struct {
 	append   func(r *run, ctx context.Context, prev *ledger.Entry, next order.Record) (*ledger.Entry, error)
 	ackFirst bool
 	noGuard  bool
+	noClaim  bool // of what is moved outside of its turn
 }
 
 // inVerdict plants a bug in what an answer leads to.
@@ -157,6 +158,7 @@ var bugs = []bug{
 		return r
 	})},
 	{name: "does not guard what leaves the queue", noGuard: true},
+	{name: "moves an order outside of its turn without a claim", noClaim: true},
 	{name: "writes without compare-and-set", append: func(r *run, ctx context.Context, prev *ledger.Entry, next order.Record) (*ledger.Entry, error) {
 		if last, found, err := r.bus.Last(ctx, bus.StreamOrderEvents, bus.SubjectOrderHistory(next.OrderID)); err == nil && found {
 			blind := *prev

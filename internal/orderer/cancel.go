@@ -52,6 +52,9 @@ func (w *Worker) handleCancel(ctx context.Context, msg message) bus.Verdict {
 	proof, notPlaced := cur.NotPlaced()
 	switch {
 	case notPlaced:
+		if err := w.claim(ctx, &cur); err != nil {
+			return w.hindered("cancel", err)
+		}
 		r.Error = cur.Error
 		r = proof.Cancel(r)
 	case cur.State == order.Intent:
@@ -63,6 +66,8 @@ func (w *Worker) handleCancel(ctx context.Context, msg message) bus.Verdict {
 		if cur.State == order.Held {
 			r.Reason = cur.Reason + "; " + r.Reason
 		}
+	case cur.State == order.Cancelled, cur.CancelRequested && !cur.State.Settled() && cur.State != order.Placed:
+		return bus.Done() // it comes again
 	default:
 		w.m.lateCancels.WithLabelValues(cur.Supplier).Inc()
 		return bus.Done()

@@ -14,9 +14,7 @@ import (
 	"github.com/simline/simline/internal/order"
 	"github.com/simline/simline/internal/sim/fault"
 	"github.com/simline/simline/internal/supplier"
-	"github.com/simline/simline/internal/supplier/eiotclub"
 	"github.com/simline/simline/internal/supplier/esimfly"
-	"github.com/simline/simline/internal/wire"
 )
 
 // mayPlace holds a purchase against what the engine may do, known from outside.
@@ -93,6 +91,10 @@ func (r *run) step() bool {
 		r.life = r.newLife()
 	}
 	ctx := context.Background()
+	if len(r.mail) > 0 && (!r.queued || r.rng.IntN(2) == 0) {
+		r.read(ctx)
+		return true
+	}
 	if r.queued {
 		r.deliver(ctx)
 		return true
@@ -101,6 +103,7 @@ func (r *run) step() bool {
 	if !ok {
 		return false
 	}
+	r.listed(o.Due)
 	if n := len(r.history); n > 0 && r.history[n-1].State == order.Held && o.State == order.Held {
 		return false // a person's turn
 	}
@@ -173,7 +176,8 @@ func (r *run) deliver(ctx context.Context) {
 	})
 }
 
-// go runs the order to its end.
+// run runs the order to its end: that which it comes to by itself and, if that is a
+// person's turn, that which a person gives it.
 func (r *run) run() {
 	ctx := context.Background()
 	for i := 0; ; i++ {
@@ -182,11 +186,14 @@ func (r *run) run() {
 			return
 		}
 		r.disturb(ctx, i)
-		if !r.step() {
-			break
+		if r.step() {
+			continue
 		}
+		if r.verify(ctx) != order.Held || r.ruled {
+			return
+		}
+		r.person()
 	}
-	r.verify(ctx)
 }
 
 // disturb is what others do meanwhile.
@@ -201,13 +208,10 @@ func (r *run) disturb(ctx context.Context, step int) {
 		}
 	case 1:
 		if !r.cancelled && r.rng.IntN(3) == 0 {
-			r.note("cancel")
-			data := fmt.Appendf(nil, `{"order_id":%q,"account":"default","reason":"changed my mind"}`, r.req.OrderID)
-			v := r.life.handle(ctx, labMsg{bus.SubjectCancel(r.req.Supplier), data, 1})
-			r.cancelled = v.IsDone()
+			r.cancel()
 		}
 	case 2, 3:
-		r.notify(ctx)
+		r.notify()
 	case 4:
 		r.spendStop = !r.spendStop
 		r.life.switches.on["all.spend_stop"] = r.spendStop
@@ -227,7 +231,7 @@ func (r *run) disturb(ctx context.Context, step int) {
 			r.clock = r.clock.Add(25 * time.Hour)
 		}
 	case 7:
-		r.missed(ctx)
+		r.missed()
 	}
 	if step > 30 {
 		r.spendStop = false
@@ -235,44 +239,12 @@ func (r *run) disturb(ctx context.Context, step int) {
 	}
 }
 
-// missed is a reconciler that did not find the order.
-func (r *run) missed(ctx context.Context) {
-	if n := len(r.history); n == 0 || r.history[n-1].Certainty == order.CertainPlaced {
-		return // that would be a contradiction, and set aside as one
-	}
-	r.note("evidence: not found")
-	data, err := json.Marshal(wire.Evidence{OrderID: r.req.OrderID, Supplier: r.req.Supplier, Account: "default", Source: order.EvidenceLookup,
-		Certainty: order.CertainNotPlaced, ObservedAt: r.clock})
-	if err != nil {
-		panic(err)
-	}
-	r.life.handleEvidence(ctx, labMsg{bus.SubjectEvidence(r.req.Supplier, r.req.OrderID), data, 1})
-}
-
-// notify brings the supplier's own notification, if it has the order.
-func (r *run) notify(ctx context.Context) {
-	o, ok := r.eiotclub.Order(r.req.OrderID)
-	if !ok || r.req.Supplier != order.EIOTCLUB || r.req.Product == order.ProductESIM || r.req.Product == order.ProductPoolPackage {
-		return
-	}
-	r.note("notification")
-	event, row := eiotclub.EventSubPkgList, fmt.Sprintf(`{"iccid":%q,"orderId":"%d","packageCode":%q,"outTradeNo":%q,"state":"1","salesChannel":"API"}`, o.ICCID, o.OrderID, o.Code, o.OutTradeNo)
-	if r.req.Product == order.ProductCloudESIMPackage {
-		event, row = eiotclub.EventCloudSubPkgList, fmt.Sprintf(`{"eid":%q,"eshopOrderId":"%d","packageCode":%q,"outTradeNo":%q,"state":"1","salesChannel":"API"}`, o.EID, o.OrderID, o.Code, o.OutTradeNo)
-	}
-	body := fmt.Sprintf(`{"id":"n1","timestamp":%d,"nonce":12345,"sign":"x","event":%q,"data":%q}`, r.clock.Unix(), event, "["+row+"]")
-	v := r.life.handleNotification(ctx, labMsg{bus.SubjectWebhook(order.EIOTCLUB, "default", event), envelope(r.t, event, body), 1})
-	if reason, dead := v.IsDead(); dead && !r.life.dead {
-		r.wrong("a true notification became a dead letter: %s", reason)
-	}
-}
-
 // verify holds the order's end against the supplier's book.
-func (r *run) verify(ctx context.Context) {
+func (r *run) verify(ctx context.Context) order.State {
 	cur, found, err := r.ledger.Get(ctx, r.req.OrderID)
 	if err != nil || !found {
 		r.wrong("the order is lost: %v", err)
-		return
+		return ""
 	}
 	bought, theirID := r.bought()
 	r.note("ends %s (%s, %s) %s, bought %d times", cur.State, cur.Certainty, cur.Evidence, cur.Reason, bought)
@@ -283,6 +255,8 @@ func (r *run) verify(ctx context.Context) {
 	switch {
 	case cur.State == order.Held && !guarded:
 		r.wrong("held and not in the index")
+	case cur.State == order.Held && r.ruled:
+		r.wrong("held after a person's word")
 	case cur.State != order.Held && !cur.State.Settled():
 		r.wrong("left as %s", cur.State)
 	}
@@ -303,6 +277,7 @@ func (r *run) verify(ctx context.Context) {
 	if cur.State == order.Held && r.rules.LookupByOurID && bought == 1 && !r.hidden() && !cur.CancelRequested && r.req.ExpiresAt == nil {
 		r.wrong("held although a look finds it: %s", cur.Reason)
 	}
+	return cur.State
 }
 
 // lookedFor: late looks proved that the order was not placed.

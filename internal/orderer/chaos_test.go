@@ -106,7 +106,9 @@ type run struct {
 	life      *life
 	queued    bool
 	delivered uint64
+	mail      []*notice
 	cancelled bool
+	ruled     bool // a person has spoken
 	spendStop bool
 	paged     *ledger.Open // what a page of the index has of the order
 	mishap    int

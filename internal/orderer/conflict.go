@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/ledger"
@@ -40,10 +41,20 @@ func (w *Worker) note(ctx context.Context, cur *ledger.Entry, c order.Conflict) 
 // late is what becomes of the outcome of a call whose order was moved meanwhile: it
 // is evidence like any other.
 func (w *Worker) late(ctx context.Context, a *account, r order.Record) (stand, error) {
+	var unread error
 	for range 5 {
 		cur, found, err := w.ledger.Get(ctx, r.OrderID)
-		if err != nil || !found {
-			return stand{Entry: &cur}, errors.Join(ledger.ErrMoved, err)
+		if err != nil {
+			// What we were told is nowhere but here. NATS may be back in a moment.
+			unread = err
+			select {
+			case <-ctx.Done():
+			case <-time.After(lateRetry):
+			}
+			continue
+		}
+		if !found {
+			return stand{Entry: &cur}, ledger.ErrMoved
 		}
 		if r.Certainty != order.CertainPlaced {
 			return w.asItIs(a, &cur), nil // it says nothing that the order's new state does not know better
@@ -57,6 +68,10 @@ func (w *Worker) late(ctx context.Context, a *account, r order.Record) (stand, e
 			if r.Balance != nil {
 				next.Balance = r.Balance
 			}
+			// Another may have acknowledged the order's message: none comes again for us.
+			if err := w.claim(ctx, &cur); err != nil {
+				w.failed("guard", err) // what we know of the money comes first
+			}
 			moved, err := w.record(ctx, a, &cur, next)
 			if errors.Is(err, ledger.ErrMoved) {
 				continue // moved again: what is known is weighed anew
@@ -65,8 +80,11 @@ func (w *Worker) late(ctx context.Context, a *account, r order.Record) (stand, e
 		}
 		return w.asItIs(a, &cur), nil
 	}
-	return stand{}, ledger.ErrMoved
+	return stand{}, errors.Join(ledger.ErrMoved, unread)
 }
+
+// lateRetry is the pause before the ledger is read again for an answer that came late.
+const lateRetry = 100 * time.Millisecond
 
 func (w *Worker) asItIs(a *account, cur *ledger.Entry) stand {
 	return stand{Entry: cur, due: w.due(a, &cur.Record)}

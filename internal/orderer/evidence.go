@@ -95,10 +95,13 @@ func (j judge) weighMissing(cur order.Record, ev wire.Evidence) (order.Record, e
 // ruled is an order as a person decided it.
 func (j judge) ruled(cur order.Record, ev wire.Evidence) (order.Record, effect) {
 	if cur.State.Settled() {
-		if ev.StateThere == string(order.Refunded) && cur.State == order.Fulfilled {
+		switch {
+		case ev.StateThere == string(order.Refunded) && cur.State == order.Fulfilled:
 			r := j.there(&cur, placementOf(ev), order.EvidencePerson)
 			r.Reason = ruling(ev)
 			return r, effectMoves
+		case ev.Certainty == cur.Certainty && (ev.SupplierOrderID == "" || ev.SupplierOrderID == cur.SupplierOrderID):
+			return cur, effectNone // the same word, come again, or one that says the same
 		}
 		return cur, effectContradicts
 	}
@@ -235,6 +238,9 @@ func (w *Worker) take(ctx context.Context, ev wire.Evidence) bus.Verdict {
 		}
 		return bus.Dead(wire.ReasonConflict, contradiction(cur.Record, ev)).About(cur.OrderID)
 	}
+	if err := w.claim(ctx, &cur); err != nil {
+		return w.hindered("evidence", err)
+	}
 	next, err := w.record(ctx, a, &cur, r)
 	if err != nil {
 		return w.hindered("evidence", err)
@@ -267,6 +273,9 @@ func (w *Worker) sendAgain(ctx context.Context, a *account, cur *ledger.Entry, e
 	if !ok {
 		return bus.Dead(wire.ReasonSchema, errors.New("a person's word without a reason"))
 	}
+	if err := w.claim(ctx, cur); err != nil {
+		return w.hindered("evidence", err)
+	}
 	again := *cur
 	again.Round++ // a person's word is as certain as a refusal: eSIMfly gets a new request id
 	next, err := w.place(ctx, a, &again, supplier.PermitNew(proof))
@@ -284,8 +293,14 @@ func actedOn(cur *order.Record, ev wire.Evidence) bool {
 	return cur.LastSentAt != nil && cur.LastSentAt.After(ev.ObservedAt) || cur.State == order.Waiting && cur.At.After(ev.ObservedAt)
 }
 
-// afterMove brings the index in line with an order that was moved outside of the
-// queue.
+// claim takes an order up outside of its turn, as a sweep does in it. Its entry may
+// name a turn that is far off: should we die behind our event, or be kept from telling
+// the index of it, the sweep comes to it soon.
+func (w *Worker) claim(ctx context.Context, cur *ledger.Entry) error {
+	return w.ledger.Guard(ctx, openEntry(&cur.Record, w.now().Add(w.cfg.claim())))
+}
+
+// afterMove brings the index in line with an order of which it may have an entry.
 func (w *Worker) afterMove(ctx context.Context, next stand) error {
 	if next.State.Settled() {
 		return w.ledger.Unguard(ctx, next.OrderID)

@@ -36,7 +36,8 @@ func (w *Worker) handle(ctx context.Context, msg message) bus.Verdict {
 	ctx, span := w.trace.Begin(ctx, trace, "order request", tracing.Consumer)
 	defer span.End()
 	span.Set("simline.order_id", req.OrderID)
-	cur, err := w.decide.find(w, ctx, req, handedOn(span, trace), deliveries(msg) > 1) // ledger: what is known of it
+	again := deliveries(msg) > 1
+	cur, err := w.decide.find(w, ctx, req, handedOn(span, trace), again) // ledger: what is known of it
 	var wireErr *wire.Error
 	if errors.As(err, &wireErr) {
 		return bus.Dead(wireErr.Reason, wireErr)
@@ -55,7 +56,12 @@ func (w *Worker) handle(ctx context.Context, msg message) bus.Verdict {
 		return w.hindered("advance", err)
 	}
 	// If we die before this: the message comes again and finds the event.
-	if err := w.guard(ctx, next); err != nil {
+	if again || next.shared {
+		err = w.afterMove(ctx, next)
+	} else {
+		err = w.guard(ctx, next) // there is no entry from before
+	}
+	if err != nil {
 		return w.hindered("guard", err)
 	}
 	// If we die here: the entry guards the order, and so does the message, which
@@ -183,31 +189,31 @@ func (w *Worker) expired(r *order.Record) bool {
 // guard enters an order that is not settled into the index, unless it was just
 // written there.
 func (w *Worker) guard(ctx context.Context, s stand) error {
-	if s.due.IsZero() || s.guarded {
+	switch {
+	case s.due.IsZero() || s.guarded:
 		return nil
+	case s.due.Sub(w.now()) < farOff:
+		// If another settled it meanwhile: its turn is soon, when the sweep asks the
+		// ledger and removes it.
+		return w.ledger.Guard(ctx, openEntry(&s.Record, s.due))
 	}
-	if err := w.ledger.Guard(ctx, openEntry(&s.Record, s.due)); err != nil {
+	// If we die here: an entry that is written is that of the order's last event.
+	err := w.ledger.GuardLast(ctx, openEntry(&s.Record, s.due), s.Seq)
+	if !errors.Is(err, ledger.ErrMoved) {
 		return err
 	}
-	// If we die here: the entry may list an order that was settled meanwhile. It does
-	// so until its turn, when the sweep asks the ledger and removes it.
-	return w.overtaken(ctx, s.Entry, s.due)
+	return w.overtaken(ctx, s.OrderID)
 }
 
-// overtaken reads an order again whose entry was written with a turn that is far off.
-// Between its event and that entry another may have moved it, by a person's word or a
-// notification, and its entry, or the removal of it, came before ours: nobody would
-// look at what we wrote until its turn, and it would be listed as what it is no more.
-func (w *Worker) overtaken(ctx context.Context, wrote *ledger.Entry, due time.Time) error {
-	if due.Sub(w.now()) < farOff {
-		return nil
-	}
-	cur, found, err := w.ledger.Get(ctx, wrote.OrderID)
+// overtaken is what guards an order that another has moved since, by a person's word or
+// a notification: its turn is now.
+func (w *Worker) overtaken(ctx context.Context, orderID string) error {
+	cur, found, err := w.ledger.Get(ctx, orderID)
 	switch {
-	case err != nil || !found || cur.Seq == wrote.Seq:
+	case err != nil || !found:
 		return err
 	case cur.State.Settled():
-		return w.ledger.Unguard(ctx, cur.OrderID)
+		return w.ledger.Unguard(ctx, orderID)
 	}
 	return w.ledger.Guard(ctx, openEntry(&cur.Record, w.now()))
 }

@@ -17,6 +17,7 @@ type stand struct {
 	*ledger.Entry
 	due     time.Time // zero once the order is settled
 	guarded bool      // the index has the order with this due
+	shared  bool      // another had the order meanwhile, and may have entered it
 }
 
 var (
@@ -145,7 +146,8 @@ func (j judge) unsent(intent *order.Record, why, reason string) order.Record {
 func (w *Worker) outcome(ctx context.Context, a *account, intent *ledger.Entry, r order.Record) (stand, error) {
 	next, err := w.record(ctx, a, intent, r)
 	if errors.Is(err, ledger.ErrMoved) {
-		return w.decide.late(w, ctx, a, r)
+		next, err = w.decide.late(w, ctx, a, r)
+		next.shared = true
 	}
 	return next, err
 }

@@ -28,6 +28,7 @@ type Ledger interface {
 	Append(ctx context.Context, prev *ledger.Entry, next order.Record) (*ledger.Entry, error)
 	Enter(ctx context.Context, o ledger.Open) (wait func() error)
 	Guard(ctx context.Context, o ledger.Open) error
+	GuardLast(ctx context.Context, o ledger.Open, seq uint64) error
 	Claim(ctx context.Context, o ledger.Open, due time.Time) error
 	Unguard(ctx context.Context, orderID string) error
 	All(ctx context.Context) iter.Seq2[ledger.Open, error]
