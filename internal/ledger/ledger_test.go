@@ -290,28 +290,28 @@ func TestGuardLastNeverListsWhatIsSettled(t *testing.T) {
 	entry := func(id string) ledger.Open {
 		return ledger.Open{OrderID: id, Supplier: order.EIOTCLUB, Account: "default", State: order.Held, Due: time.Now().Add(time.Hour)}
 	}
-	intent := func(id string) *ledger.Entry {
-		t.Helper()
-		e, err := l.Append(t.Context(), &ledger.Entry{}, record(id, order.Intent))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return e
+	e, err := l.Append(t.Context(), &ledger.Entry{}, record("kept", order.Intent))
+	if err != nil {
+		t.Fatal(err)
 	}
-	e := intent("kept")
 	if err := l.GuardLast(t.Context(), entry("kept"), e.Seq); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.GuardLast(t.Context(), entry("kept"), e.Seq-1); !errors.Is(err, ledger.ErrMoved) {
 		t.Errorf("an entry of an event that is not the last: %v, want moved", err)
 	}
-	const rounds = 300
-	written := 0
-	for i := range rounds {
+	round := func(i int) {
 		id := fmt.Sprint("o", i)
-		e := intent(id)
-		var wg sync.WaitGroup
-		wg.Go(func() {
+		e, err := l.Append(t.Context(), &ledger.Entry{}, record(id, order.Intent))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		var settled sync.WaitGroup
+		settled.Go(func() {
+			for range i % 3 { // now sooner, now later
+				_, _, _ = l.Get(t.Context(), id)
+			}
 			if _, err := l.Append(t.Context(), e, record(id, order.Rejected)); err != nil {
 				t.Error(err)
 			}
@@ -319,15 +319,20 @@ func TestGuardLastNeverListsWhatIsSettled(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		switch err := l.GuardLast(t.Context(), entry(id), e.Seq); {
-		case err == nil:
-			written++
-		case !errors.Is(err, ledger.ErrMoved):
+		if err := l.GuardLast(t.Context(), entry(id), e.Seq); err != nil && !errors.Is(err, ledger.ErrMoved) {
 			t.Error(err)
 		}
-		wg.Wait()
+		settled.Wait()
 	}
-	t.Logf("%d of %d entries were written before the removal", written, rounds)
+	var lanes sync.WaitGroup
+	for lane := range 8 {
+		lanes.Go(func() {
+			for i := range 100 {
+				round(100*lane + i)
+			}
+		})
+	}
+	lanes.Wait()
 	if left := open(t, l); len(left) != 1 {
 		t.Errorf("%d orders are listed, want one: the others are settled", len(left))
 	}
