@@ -123,11 +123,11 @@ func TestWeigh(t *testing.T) {
 		order.Unknown:   {moves("fulfilled"), moves("placed"), moves("rejected"), "none", moves("fulfilled"), moves("placed"), moves("rejected"), moves("held")},
 		order.Held:      {moves("fulfilled"), moves("refunded"), "none", "none", moves("fulfilled"), moves("placed"), moves("rejected"), moves("held")},
 		order.Placed:    {moves("fulfilled"), moves("refunded"), moves("rejected"), "contradicts", "contradicts", "none", moves("rejected"), moves("held")},
-		order.Fulfilled: {"none", moves("refunded"), "contradicts", "contradicts", "contradicts", "contradicts", "contradicts", "contradicts"},
-		order.Refunded:  {"none", "none", "none", "none", "contradicts", "contradicts", "contradicts", "contradicts"},
-		order.Rejected:  {"contradicts", "contradicts", "none", "none", "contradicts", "contradicts", "contradicts", "contradicts"},
-		order.Expired:   {"contradicts", "contradicts", "none", "none", "contradicts", "contradicts", "contradicts", "contradicts"},
-		order.Cancelled: {"contradicts", "contradicts", "none", "none", "contradicts", "contradicts", "contradicts", "contradicts"},
+		order.Fulfilled: {"none", moves("refunded"), "contradicts", "contradicts", "contradicts", "none", "contradicts", "contradicts"},
+		order.Refunded:  {"none", "none", "none", "none", "contradicts", "none", "contradicts", "contradicts"},
+		order.Rejected:  {"contradicts", "contradicts", "none", "none", "contradicts", "contradicts", "none", "contradicts"},
+		order.Expired:   {"contradicts", "contradicts", "none", "none", "contradicts", "contradicts", "none", "contradicts"},
+		order.Cancelled: {"contradicts", "contradicts", "none", "none", "contradicts", "contradicts", "none", "contradicts"},
 	}
 	for _, state := range order.States {
 		for i, k := range kinds {
