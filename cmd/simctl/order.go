@@ -217,19 +217,29 @@ func findOrders(cmd *cobra.Command, text string) error {
 
 func orderResolve() *cobra.Command {
 	var res operator.Resolution
+	var esims string
 	c := &cobra.Command{
-		Use:   "resolve ID --as placed|not-placed --reason …",
+		Use:   "resolve ID --as placed|fulfilled|not-placed --reason …",
 		Short: "Settle an order that nobody but a person can settle; who and why goes into its events", Args: cobra.ExactArgs(1), ValidArgsFunction: completeOpen,
+		Long: "Settle an order that nobody but a person can settle; who and why goes into its events. placed: the supplier has it, and orderer\n" +
+			"follows it. fulfilled: what was bought is there, and the order ends. Of eSIMs those that are known count, and those in the file of\n" +
+			"--esims, a JSON array such as [{\"iccid\": …, \"activation_code\": …, \"qr_code_url\": …, \"apple_install_url\": …}] that need not\n" +
+			"repeat the known ones. not-placed: the supplier does not have it; it is rejected, or with --send-again bought now.",
 		Example: "  simctl order resolve o-17 --as placed --supplier-order-id 10004728 --reason \"seen in the supplier's records\"\n" +
+			"  simctl order resolve o-17 --as fulfilled --esims second.json --reason \"their dashboard shows both\"\n" +
 			"  simctl order resolve o-17 --as not-placed --send-again --reason \"the supplier says it never came\"",
 	}
 	who := whoFlags(c)
-	c.Flags().StringVar(&res.As, "as", "", "placed or not-placed (required)")
+	c.Flags().StringVar(&res.As, "as", "", "placed, fulfilled or not-placed (required)")
 	_ = c.MarkFlagRequired("as")
-	_ = c.RegisterFlagCompletionFunc("as", cobra.FixedCompletions([]string{operator.AsPlaced, operator.AsNotPlaced}, cobra.ShellCompDirectiveNoFileComp))
-	c.Flags().StringVar(&res.SupplierOrderID, "supplier-order-id", "", "the order's id at the supplier, if it was placed")
+	_ = c.RegisterFlagCompletionFunc("as", cobra.FixedCompletions([]string{operator.AsPlaced, operator.AsFulfilled, operator.AsNotPlaced}, cobra.ShellCompDirectiveNoFileComp))
+	c.Flags().StringVar(&res.SupplierOrderID, "supplier-order-id", "", "the order's id at the supplier, if it was placed and we do not know it")
+	c.Flags().StringVar(&esims, "esims", "", "fulfilled: the eSIMs that we do not know, as JSON; - is standard input")
 	c.Flags().BoolVar(&res.SendAgain, "send-again", false, "not placed: buy it now instead of rejecting it")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
+	c.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		if res.ESIMs, err = readBody(cmd, esims); err != nil {
+			return err
+		}
 		return withOperator(func(op *operator.Operator) error {
 			was, err := op.Resolve(cmd.Context(), *who, args[0], res)
 			if err != nil {

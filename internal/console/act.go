@@ -48,6 +48,8 @@ func (s *Server) resolve(_ http.ResponseWriter, r *http.Request, who operator.Wh
 	switch r.PostFormValue("as") {
 	case "placed":
 		res.As = operator.AsPlaced
+	case "fulfilled":
+		res.As = operator.AsFulfilled
 	case "not-placed":
 		res.As = operator.AsNotPlaced
 	case "send-again":

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -135,76 +134,6 @@ func (o *Operator) Submit(ctx context.Context, who Who, body []byte) (order.Requ
 	_, err = o.bus.Publish(ctx, bus.NewMsg(bus.SubjectRequest(r.Supplier, r.Product), "submit:"+r.OrderID+":"+r.Hash()[:16], data))
 	// If we die here: the request is on ORDERS; submitting it again buys nothing more.
 	return r, err
-}
-
-// Resolution is a person's word about an order that nobody else can settle.
-type Resolution struct {
-	// As is "placed" or "not-placed".
-	As string
-	// SupplierOrderID is the order's id there; needed for placed unless we know it.
-	SupplierOrderID string
-	// SendAgain: not placed, and to be bought now instead of rejected.
-	SendAgain bool
-}
-
-// What a Resolution may say.
-const (
-	AsPlaced    = "placed"
-	AsNotPlaced = "not-placed"
-)
-
-// Resolve hands a person's word to orderer and returns the order as it was. What
-// orderer makes of it: Await.
-func (o *Operator) Resolve(ctx context.Context, who Who, id string, res Resolution) (ledger.Entry, error) {
-	cur, err := o.Order(ctx, id)
-	if err != nil {
-		return cur, err
-	}
-	ev := wire.Evidence{OrderID: cur.OrderID, Supplier: cur.Supplier, Account: cur.Account, Source: order.EvidencePerson,
-		SupplierOrderID: res.SupplierOrderID, ObservedAt: o.now().UTC(), Actor: who.Actor, Reason: who.Reason, SendAgain: res.SendAgain}
-	switch {
-	case cur.State.Settled():
-		return cur, invalid("order %s is %s: nothing to resolve", id, cur.State)
-	case strings.TrimSpace(who.Reason) == "":
-		return cur, invalid("a reason is missing: it is the audit")
-	case res.As == AsNotPlaced:
-		ev.Certainty, ev.SupplierOrderID = order.CertainNotPlaced, ""
-	case res.As != AsPlaced:
-		return cur, invalid("%q is not placed or not-placed", res.As)
-	case res.SendAgain:
-		return cur, invalid("what is placed is not sent again")
-	case res.SupplierOrderID == "" && cur.SupplierOrderID == "":
-		return cur, invalid("placed under what id? The supplier's order id is missing")
-	default:
-		ev.Certainty = order.CertainPlaced
-	}
-	if res.SendAgain && cur.State != order.Held {
-		return cur, invalid("order %s is %s: only a held order is sent again by a person", id, cur.State)
-	}
-	if err := ev.Validate(); err != nil {
-		return cur, invalid("%w", err)
-	}
-	detail := map[string]string{"as": res.As, "state": string(cur.State)}
-	if ev.SupplierOrderID != "" {
-		detail["supplier_order_id"] = ev.SupplierOrderID
-	}
-	if res.SendAgain {
-		detail["send_again"] = "true"
-	}
-	if err := o.Audit(ctx, who, wire.ActOrderResolve, id, detail); err != nil {
-		return cur, err
-	}
-	env, err := wire.NewEnvelope(wire.TypeEvidence, wire.Source(o.via), id, "", ev.ObservedAt, ev)
-	if err != nil {
-		return cur, err
-	}
-	data, err := env.Marshal()
-	if err != nil {
-		return cur, err
-	}
-	_, err = o.bus.Publish(ctx, bus.NewMsg(bus.SubjectEvidence(ev.Supplier, ev.OrderID), env.ID, data))
-	// If we die here: orderer has the evidence and acts on it; its event names the person.
-	return cur, err
 }
 
 // Cancel asks orderer to withdraw an order and returns the order as it was.

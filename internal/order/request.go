@@ -72,6 +72,9 @@ type Request struct {
 // DefaultAccount is the account of a request that names none.
 const DefaultAccount = "default"
 
+// MaxQuantity is the most eSIMs that one order is of.
+const MaxQuantity = 10
+
 // MaxMetadata bounds Request.Metadata, in bytes.
 const MaxMetadata = 16 << 10
 
@@ -80,6 +83,9 @@ func ValidID(id string) bool { return isToken(id, 32) }
 
 // ValidAccount says whether name can be an account's name in a subject or URL.
 func ValidAccount(name string) bool { return isToken(name, 64) }
+
+// ValidICCID says whether s can be a card's number: 18 to 22 digits.
+func ValidICCID(s string) bool { return isDigits(s, 18, 22) }
 
 // isToken: 1 to most of A-Z, a-z, 0-9, _ and -.
 func isToken(s string, most int) bool {
@@ -148,7 +154,7 @@ func (r *Request) Validate() error {
 			none(f.name, f.value)
 		}
 	}
-	if r.ICCID != "" && !isDigits(r.ICCID, 18, 22) {
+	if r.ICCID != "" && !ValidICCID(r.ICCID) {
 		bad("iccid is not 18 to 22 digits")
 	}
 	if r.EID != "" && !isDigits(r.EID, 32, 32) {
@@ -160,8 +166,8 @@ func (r *Request) Validate() error {
 		} else if r.Price.Amount.Sign() <= 0 {
 			bad("price is not above zero")
 		}
-		if r.Quantity < 0 || r.Quantity > 10 {
-			bad("quantity %d is not 1 to 10", r.Quantity)
+		if r.Quantity < 0 || r.Quantity > MaxQuantity {
+			bad("quantity %d is not 1 to %d", r.Quantity, MaxQuantity)
 		}
 		if r.DurationDays < 0 || r.DurationDays > 3650 {
 			bad("duration_days %d is not 1 to 3650", r.DurationDays)

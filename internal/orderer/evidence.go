@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/simline/simline/internal/bus"
@@ -60,7 +61,7 @@ func (j judge) weighPlaced(cur order.Record, ev wire.Evidence) (order.Record, ef
 		return cur, effectNone
 	}
 	r := j.there(&cur, placementOf(ev), ev.Source)
-	if r.State == cur.State || !order.CanMove(cur.State, r.State) {
+	if r.State == cur.State || !order.CanMove(cur.State, r.State) || r.State == order.Placed && heldAsPlaced(&cur) {
 		return cur, effectNone
 	}
 	return r, effectMoves
@@ -103,16 +104,15 @@ func (j judge) ruled(cur order.Record, ev wire.Evidence) (order.Record, effect) 
 		case ev.Certainty == cur.Certainty && (ev.SupplierOrderID == "" || ev.SupplierOrderID == cur.SupplierOrderID):
 			return cur, effectNone // the same word, come again, or one that says the same
 		}
+		if same := ev.SupplierOrderID == "" || ev.SupplierOrderID == cur.SupplierOrderID; same && cur.State == order.Fulfilled &&
+			ev.Certainty == order.CertainPlaced && ev.StateThere == string(order.Fulfilled) {
+			return cur, effectNone // said again, or a look found it meanwhile
+		}
 		return cur, effectContradicts
 	}
 	switch ev.Certainty {
 	case order.CertainPlaced:
-		r := j.there(&cur, placementOf(ev), order.EvidencePerson)
-		if r.State == cur.State && cur.State != order.Held || !order.CanMove(cur.State, r.State) {
-			return cur, effectNone
-		}
-		r.Reason = ruling(ev)
-		return r, effectMoves
+		return j.ruledPlaced(cur, ev)
 	case order.CertainNotPlaced:
 		if proof, ok := order.RuledOut(ruling(ev)); ok {
 			return proof.Reject(j.next(&cur), &order.Error{Kind: string(supplier.Refused), Code: "(person)", Message: "not placed: " + ev.Reason}), effectMoves
@@ -120,6 +120,25 @@ func (j judge) ruled(cur order.Record, ev wire.Evidence) (order.Record, effect) 
 	}
 	r := j.hold(j.next(&cur), order.CertainUnknown, ruling(ev))
 	r.Evidence = order.EvidencePerson
+	return r, effectMoves
+}
+
+// ruledPlaced is an order that a person says is there: under what id, or, beyond that,
+// that what was bought is there, of which they may bring what no look shows.
+func (j judge) ruledPlaced(cur order.Record, ev wire.Evidence) (order.Record, effect) {
+	p := placementOf(ev)
+	p.ESIMs = addESIMs(cur.ESIMs, ev.ESIMs)
+	r := j.there(&cur, p, order.EvidencePerson)
+	switch {
+	case r.State == cur.State && cur.State != order.Held, !order.CanMove(cur.State, r.State):
+		return cur, effectNone
+	case r.State == order.Placed && heldAsPlaced(&cur) && r.SupplierOrderID == cur.SupplierOrderID:
+		return cur, effectNone // it is held with that known
+	case r.State == order.Fulfilled:
+		// What is listed and was never told does not come any more.
+		r.ESIMs = slices.DeleteFunc(slices.Clone(r.ESIMs), func(e order.ESIM) bool { return e.ICCID == "" })
+	}
+	r.Reason = ruling(ev)
 	return r, effectMoves
 }
 

@@ -2,7 +2,6 @@ package orderer
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/simline/simline/internal/order"
@@ -80,7 +79,7 @@ func (j judge) there(cur *order.Record, p supplier.Placement, evidence order.Evi
 		r.State = order.Placed // first what was bought; the next look finds the refund
 		now := j.now
 		r.NotBefore = &now
-	case p.State == order.Fulfilled && r.Product == order.ProductESIM && !inHand(r.ESIMs):
+	case p.State == order.Fulfilled && !delivered(&r, evidence):
 		r.State = order.Placed // whoever says that it is there did not bring it; the next look does
 		now := j.now
 		r.NotBefore = &now
@@ -91,37 +90,6 @@ func (j judge) there(cur *order.Record, p supplier.Placement, evidence order.Evi
 		r.NotBefore = j.in(j.fulfilInterval())
 	}
 	return r
-}
-
-// inHand says whether an eSIM's details are known.
-func inHand(esims []order.ESIM) bool {
-	return slices.ContainsFunc(esims, func(e order.ESIM) bool { return e.ICCID != "" })
-}
-
-// mergeESIMs keeps what was known of each eSIM unless there is something newer.
-func mergeESIMs(old, new []order.ESIM) []order.ESIM {
-	if len(new) < len(old) || len(new) == 0 {
-		return old
-	}
-	out := slices.Clone(new)
-	for i := range min(len(old), len(out)) {
-		o, n := old[i], &out[i]
-		if n.ICCID != "" && o.ICCID != "" && n.ICCID != o.ICCID {
-			continue
-		}
-		keep(&n.ICCID, o.ICCID)
-		keep(&n.ActivationCode, o.ActivationCode)
-		keep(&n.QRCodeURL, o.QRCodeURL)
-		keep(&n.AppleInstallURL, o.AppleInstallURL)
-		keep(&n.Status, o.Status)
-	}
-	return out
-}
-
-func keep(field *string, old string) {
-	if *field == "" {
-		*field = old
-	}
 }
 
 // hold stops an order for a person, who is told why.
@@ -186,14 +154,25 @@ func (j judge) settled(r order.Record) bool {
 	return r.LastSentAt == nil || !at.Before(r.LastSentAt.Add(j.settle()))
 }
 
-// sighted is the outcome of a look that found the order.
+// sighted is the outcome of a look that found the order. What its supplier is done
+// with and does not show whole, no look will end: a person has to.
 func (j judge) sighted(cur order.Record, s supplier.Sighting) order.Record {
 	seen := cur.Logged(order.Look{At: j.now, Where: s.Where, Said: "found"})
 	r := j.there(&seen, s.Placement, order.EvidenceLookup)
 	if len(s.Mismatch) > 0 && (cur.State == order.Unknown || cur.State == order.Intent) {
 		return j.hold(r, order.CertainUnknown, fmt.Sprintf("the order under our id there is another: %v", s.Mismatch))
 	}
+	if s.Partial && r.State == order.Placed {
+		return j.hold(r, order.CertainPlaced, fmt.Sprintf("completed at the supplier, which shows %d of %d eSIMs here: its dashboard has the rest",
+			named(s.ESIMs), cur.Request.Quantity))
+	}
 	return r
+}
+
+// heldAsPlaced says whether an order is held although all is known but what was
+// bought: that it was placed, and under what id.
+func heldAsPlaced(r *order.Record) bool {
+	return r.State == order.Held && r.Certainty == order.CertainPlaced && r.SupplierOrderID != ""
 }
 
 // notSeen is the outcome of a look that did not find the order. Once that has been

@@ -214,8 +214,107 @@ func TestMergeESIMsKeepsWhatWasKnown(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
-	if diff := cmp.Diff(old, mergeESIMs(old, []order.ESIM{{ICCID: "9"}})); diff != "" {
+	for name, c := range map[string]struct{ shorter, want []order.ESIM }{
+		"none":                          {nil, old},
+		"the known one again":           {[]order.ESIM{{ICCID: "1", QRCodeURL: "q"}}, []order.ESIM{{ICCID: "1", ActivationCode: "LPA:1", QRCodeURL: "q"}, {Status: "pending"}}},
+		"the one that was not told yet": {[]order.ESIM{{ICCID: "2", Status: "New"}}, []order.ESIM{{ICCID: "1", ActivationCode: "LPA:1"}, {ICCID: "2", Status: "New"}}},
+		"pending":                       {[]order.ESIM{{Status: "PENDING"}}, old},
+	} {
+		if diff := cmp.Diff(c.want, mergeESIMs(old, c.shorter)); diff != "" {
+			t.Errorf("a shorter answer, %s, -want +got:\n%s", name, diff)
+		}
+	}
+	both := []order.ESIM{{ICCID: "1"}, {ICCID: "2"}}
+	if diff := cmp.Diff(both, mergeESIMs(both, []order.ESIM{{ICCID: "9"}})); diff != "" {
 		t.Errorf("a shorter answer replaced a longer one:\n%s", diff)
+	}
+	if diff := cmp.Diff([]order.ESIM{{ICCID: "1"}, {ICCID: "2"}, {ICCID: "9"}}, addESIMs(both, []order.ESIM{{ICCID: "9"}, {ICCID: "2"}})); diff != "" {
+		t.Errorf("what a person brings, -want +got:\n%s", diff)
+	}
+}
+
+// A look that shows a part of what is completed holds the order, whatever it was; what
+// it shows otherwise decides as before.
+func TestSightedInPart(t *testing.T) {
+	part := supplier.Sighting{Found: true, Partial: true, Where: "status", Placement: supplier.Placement{SupplierOrderID: "7", State: order.Placed, ESIMs: []order.ESIM{{ICCID: "1"}}}}
+	whole, refunded, other := part, part, part
+	whole.Partial, whole.State, whole.ESIMs = false, order.Fulfilled, []order.ESIM{{ICCID: "1"}, {ICCID: "2"}}
+	refunded.State = order.Refunded
+	other.Mismatch = []string{"package_code"}
+	for _, c := range []struct {
+		name      string
+		from      order.State
+		s         supplier.Sighting
+		want      order.State
+		certainty order.Certainty
+	}{
+		{"placed, in part", order.Placed, part, order.Held, order.CertainPlaced},
+		{"unknown, in part", order.Unknown, part, order.Held, order.CertainPlaced},
+		{"held, in part", order.Held, part, order.Held, order.CertainPlaced},
+		{"unknown, in part and another's", order.Unknown, other, order.Held, order.CertainUnknown},
+		{"placed, in part and refunded", order.Placed, refunded, order.Refunded, order.CertainPlaced},
+		{"held, whole", order.Held, whole, order.Fulfilled, order.CertainPlaced},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cur := intentRecord(c.from == order.Unknown)
+			cur.Supplier, cur.Product, cur.State, cur.Request.Quantity = order.ESIMFly, order.ProductESIM, c.from, 2
+			cur.SupplierOrderID, cur.ESIMs = "7", []order.ESIM{{Status: "PENDING"}, {Status: "PENDING"}}
+			r := testJudge(supplier.Rules{}).sighted(cur, c.s)
+			if r.State != c.want || r.Certainty != c.certainty || r.Evidence != order.EvidenceLookup || len(r.ESIMs) != 2 || r.ESIMs[0].ICCID != "1" {
+				t.Errorf("%s as %s with %+v: %s", r.State, r.Certainty, r.ESIMs, r.Reason)
+			}
+			if (r.Reason == shownInPart) != (r.State == order.Held && r.Certainty == order.CertainPlaced) || r.NotBefore != nil {
+				t.Errorf("%s, not before %v: %s", r.State, r.NotBefore, r.Reason)
+			}
+			if err := order.CheckMove(c.from, &r); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// An order that is held although it is known to be placed: only an end is news, or a
+// person's other id. Of who else says that it is fulfilled all eSIMs are wanted.
+func TestWeighHeldAsPlaced(t *testing.T) {
+	one, two := []order.ESIM{{ICCID: "1"}}, []order.ESIM{{ICCID: "1"}, {ICCID: "2"}}
+	ev := func(by order.Evidence, id string, there order.State, esims []order.ESIM) wire.Evidence {
+		return wire.Evidence{OrderID: "o1", Source: by, Certainty: order.CertainPlaced, SupplierOrderID: id, StateThere: string(there), ESIMs: esims, Actor: "ann", Reason: "saw it"}
+	}
+	failed := ev(order.EvidenceLookup, "7", order.Rejected, nil)
+	failed.Certainty = order.CertainNotPlaced
+	for _, c := range []struct {
+		name  string
+		ev    wire.Evidence
+		want  order.State // empty: none
+		esims int
+	}{
+		{"placed", ev(order.EvidenceLookup, "7", order.Placed, one), "", 0},
+		{"there", ev(order.EvidenceNotification, "", "", nil), "", 0},
+		{"fulfilled, without a word of the eSIMs", ev(order.EvidenceNotification, "7", order.Fulfilled, nil), "", 0},
+		{"fulfilled, with one", ev(order.EvidenceLookup, "7", order.Fulfilled, one), "", 0},
+		{"fulfilled, with both", ev(order.EvidenceLookup, "7", order.Fulfilled, two), order.Fulfilled, 2},
+		{"refunded", ev(order.EvidenceNotification, "7", order.Refunded, nil), order.Refunded, 2},
+		{"failed", failed, "", 0},
+		{"person: placed", ev(order.EvidencePerson, "7", "", nil), "", 0},
+		{"person: placed as another", ev(order.EvidencePerson, "8", "", nil), order.Placed, 2},
+		{"person: fulfilled", ev(order.EvidencePerson, "", order.Fulfilled, nil), order.Fulfilled, 1},
+		{"person: fulfilled, with the other", ev(order.EvidencePerson, "7", order.Fulfilled, two[1:]), order.Fulfilled, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cur := intentRecord(false)
+			cur.Product, cur.State, cur.Certainty, cur.SupplierOrderID, cur.Request.Quantity = order.ProductESIM, order.Held, order.CertainPlaced, "7", 2
+			cur.ESIMs = []order.ESIM{{ICCID: "1"}, {Status: "PENDING"}}
+			r, e := testJudge(supplier.Rules{}).weigh(cur, c.ev)
+			if (e == effectMoves) != (c.want != "") || e != effectMoves && e != effectNone {
+				t.Fatalf("%s to %s", e, r.State)
+			}
+			if e == effectMoves && (r.State != c.want || len(r.ESIMs) != c.esims) {
+				t.Errorf("%s with %+v", r.State, r.ESIMs)
+			}
+			if err := order.CheckMove(order.Held, &r); e == effectMoves && err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

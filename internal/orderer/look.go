@@ -107,7 +107,9 @@ func (w *Worker) follow(ctx context.Context, a *account, j judge, cur *ledger.En
 	if cur.SupplierOrderID != "" && r.SupplierOrderID != cur.SupplierOrderID {
 		return w.asItIs(a, cur), w.contradicted(ctx, cur, r, toldBy(r))
 	}
-	if r.State == cur.State {
+	// A look that shows a part tells a held order's person that, once, and each eSIM more.
+	more := s.Partial && (!heldAsPlaced(&cur.Record) || named(r.ESIMs) > named(cur.ESIMs))
+	if r.State == cur.State && !more {
 		return w.asItIs(a, cur), nil
 	}
 	return w.record(ctx, a, cur, r)

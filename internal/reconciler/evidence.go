@@ -76,7 +76,12 @@ func news(r order.Record, p supplier.Placement) bool {
 	case order.Placed:
 		return p.State != order.Placed
 	case order.Held:
-		return p.State != order.Rejected // that it was not placed needs a person
+		switch p.State {
+		case order.Rejected:
+			return false // that it was not placed needs a person
+		case order.Placed: // known where only what was bought is not
+			return r.Certainty != order.CertainPlaced || r.SupplierOrderID == ""
+		}
 	}
 	return true
 }

@@ -121,6 +121,10 @@ type Query struct {
 type Sighting struct {
 	Found bool
 	Placement
+	// Partial: the supplier says that the order is completed, and shows fewer eSIMs than
+	// were ordered, all of them in hand. Such a look will never show the rest, which only
+	// the supplier's dashboard does; State is Placed.
+	Partial bool
 	// Where names the endpoints that were asked, for the record.
 	Where string
 	// Mismatch names the fields, "iccid" or "package_code", in which the order

@@ -230,13 +230,19 @@ func TestLookups(t *testing.T) {
 		a        answer
 		quantity int
 		state    order.State
+		partial  bool
 		notFound bool
 		bad      bool
 	}{
 		"completed (D)":             {a: answer{body: testdata(t, "status.json")}, state: order.Fulfilled},
 		"pending":                   {a: answer{body: body(`"status":"pending_details","esim":{"iccid":"PENDING_1","status":"PENDING"}`)}, state: order.Placed},
 		"completed without details": {a: answer{body: body(`"status":"completed"`)}, state: order.Placed},
-		"one of two":                {a: answer{body: testdata(t, "status.json")}, quantity: 2, state: order.Placed},
+		"one of two":                {a: answer{body: testdata(t, "status.json")}, quantity: 2, state: order.Placed, partial: true},
+		"two of three":              {a: answer{body: body(`"status":"completed","esims":[{"iccid":"1"},{"iccid":"2"}]`)}, quantity: 3, state: order.Placed, partial: true},
+		"none of two":               {a: answer{body: body(`"status":"completed"`)}, quantity: 2, state: order.Placed, partial: true},
+		"one of two, still pending": {a: answer{body: body(`"status":"pending_details","esim":{"iccid":"1","status":"New"}`)}, quantity: 2, state: order.Placed},
+		"two, of which one pending": {a: answer{body: body(`"status":"completed","esims":[{"iccid":"1"},{"iccid":"PENDING_1","isPending":true}]`)}, quantity: 2, state: order.Placed},
+		"one of two, refunded":      {a: answer{body: body(`"status":"completed","paymentStatus":"refunded","esim":{"iccid":"1"}`)}, quantity: 2, state: order.Refunded},
 		"two of two":                {a: answer{body: body(`"status":"completed","esims":[{"iccid":"1"},{"iccid":"2"}]`)}, quantity: 2, state: order.Fulfilled},
 		"refunded":                  {a: answer{body: body(`"status":"refunded"`)}, state: order.Refunded},
 		"payment refunded":          {a: answer{body: body(`"status":"completed","paymentStatus":"refunded","esim":{"iccid":"1"}`)}, state: order.Refunded},
@@ -259,7 +265,7 @@ func TestLookups(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || got.Found == c.notFound || got.State != c.state {
+			if err != nil || got.Found == c.notFound || got.State != c.state || got.Partial != c.partial {
 				t.Errorf("got %+v, %v", got, err)
 			}
 			r := s.asked[0]

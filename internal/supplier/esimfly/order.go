@@ -135,9 +135,10 @@ func completed(status string) bool { return strings.EqualFold(status, "completed
 // Lookup asks for one order by the reference that the answer to its purchase
 // carried; supplier.ErrNoLookup without it, since eSIMfly knows no id of ours.
 //
-// The answer is documented with a single eSIM. An order of several whose details
-// are not all told stays Placed: what was bought is not all in hand, and only the
-// supplier's dashboard has the rest.
+// The answer is documented with a single eSIM (D). An order of several that is
+// completed is therefore told in part, which no later look mends: Sighting.Partial,
+// unless an eSIM that is shown is itself still pending. An order of one without
+// details stays Placed, since those the page does promise.
 func (c *Client) Lookup(ctx context.Context, q supplier.Query) (supplier.Sighting, error) {
 	const op = "esims/order/status"
 	if q.SupplierOrderID == "" {
@@ -180,6 +181,8 @@ func (c *Client) Lookup(ctx context.Context, q supplier.Query) (supplier.Sightin
 		s.State = state
 	case completed(string(o.Status)) && inHand >= quantity(q.Request):
 		s.State = order.Fulfilled
+	case completed(string(o.Status)):
+		s.Partial = quantity(q.Request) > 1 && inHand == len(s.ESIMs)
 	}
 	if o.PackageCode != "" && q.PackageCode != "" && string(o.PackageCode) != q.PackageCode {
 		s.Mismatch = []string{"package_code"}
