@@ -273,4 +273,8 @@ func TestDeeds(t *testing.T) {
 			t.Errorf("POST %s %v: %d", path, form, a.code)
 		}
 	}
+	fulfilled := url.Values{"as": {"fulfilled"}, "supplier_order_id": {"order_1"}, "csrf": {csrf}, "reason": {"because"}}
+	if a := r.post("/orders/held-1/resolve", fulfilled); a.code != http.StatusUnprocessableEntity || !strings.Contains(a.body, "no eSIM of order held-1 is known") {
+		t.Errorf("fulfilled without an eSIM: %d %s", a.code, a.body)
+	}
 }

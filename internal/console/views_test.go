@@ -22,7 +22,7 @@ func TestViews(t *testing.T) {
 		"/orders?q=nowhere-at-all":           {"No order that was archived has"},
 		"/orders/held-1":                     {"call 2", "Duplicate request ID", "SubPkgList", "ben: comparing with the supplier&#39;s list", "order by id", "not found", "Finding: order stuck", "held for 24 minutes", "buy it now"},
 		"/orders/new":                        {"package_code"},
-		"/held":                              {"held-1", "held-2", "does not tell what became of it", "What the looks said"},
+		"/held":                              {"held-1", "held-2", "does not tell what became of it", "What the looks said", "what was bought is there: the order is fulfilled"},
 		"/dead":                              {"unknown_account", "ORDERS 10", "WEBHOOKS 1", "…4999"},
 		"/dead?error=schema":                 {"belong to esimfly only"},
 		"/dead/1":                            {"dead-0", "…4999", "Preview"},

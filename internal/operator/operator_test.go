@@ -68,6 +68,29 @@ func held(t *testing.T, b *bus.Bus, id string) {
 	}
 }
 
+const oneOfTwo, twoOfTwo = "8932042000010078801", "8932042000010078819"
+
+// inPart puts an order of two eSIMs into the ledger that is known to be placed, and of
+// which these eSIMs are known.
+func inPart(t *testing.T, b *bus.Bus, id string, state order.State, esims ...order.ESIM) {
+	t.Helper()
+	l, err := ledger.New(b, "orderer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	r := order.Record{OrderID: id, Supplier: order.ESIMFly, Product: order.ProductESIM, Account: "default", State: order.Intent, Certainty: order.CertainUnknown,
+		At: time.Now().UTC(), AcceptedAt: time.Now().UTC(), Request: order.Request{OrderID: id, Quantity: 2}}
+	e, err := l.Append(t.Context(), &ledger.Entry{}, r)
+	if err == nil {
+		r.State, r.Certainty, r.SupplierOrderID, r.ESIMs = state, order.CertainPlaced, "order_"+id, esims
+		_, err = l.Append(t.Context(), e, r)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // What a person may not say is refused before anything is written, the audit too.
 func TestWhatIsRefusedLeavesNoTrace(t *testing.T) {
 	op, b := open(t)
@@ -75,6 +98,16 @@ func TestWhatIsRefusedLeavesNoTrace(t *testing.T) {
 	resolve := func(who operator.Who, id string, r operator.Resolution) error {
 		_, err := op.Resolve(t.Context(), who, id, r)
 		return err
+	}
+	inPart(t, b, "p-1", order.Held, order.ESIM{ICCID: oneOfTwo})
+	inPart(t, b, "p-2", order.Placed)
+	// fulfilled is a person's word with what stands in a file; none if it is empty.
+	fulfilled := func(id, file string) error {
+		r := operator.Resolution{As: "fulfilled"}
+		if file != "" {
+			r.ESIMs = []byte(file)
+		}
+		return resolve(who, id, r)
 	}
 	_, cancelled := op.Cancel(t.Context(), who, "o-9")
 	for name, c := range map[string]struct{ err, want error }{
@@ -85,6 +118,16 @@ func TestWhatIsRefusedLeavesNoTrace(t *testing.T) {
 		"no word":               {resolve(who, "o-1", operator.Resolution{}), operator.ErrInvalid},
 		"placed under no id":    {resolve(who, "o-1", operator.Resolution{As: "placed"}), operator.ErrInvalid},
 		"placed, and again":     {resolve(who, "o-1", operator.Resolution{As: "placed", SupplierOrderID: "7", SendAgain: true}), operator.ErrInvalid},
+		"known to be placed":    {resolve(who, "p-1", operator.Resolution{As: "placed", SupplierOrderID: "order_p-1"}), operator.ErrInvalid},
+		"placed, and is":        {resolve(who, "p-2", operator.Resolution{As: "placed"}), operator.ErrInvalid},
+		"fulfilled as no id":    {fulfilled("o-1", ""), operator.ErrInvalid},
+		"fulfilled, and again":  {resolve(who, "p-1", operator.Resolution{As: "fulfilled", SendAgain: true}), operator.ErrInvalid},
+		"fulfilled by no eSIM":  {fulfilled("p-2", ""), operator.ErrInvalid},
+		"three of two eSIMs":    {fulfilled("p-1", `[{"iccid":"`+twoOfTwo+`"},{"iccid":"8932042000010078827"}]`), operator.ErrInvalid},
+		"eSIMs of no form":      {fulfilled("p-1", `{"iccid":"`+twoOfTwo+`"}`), operator.ErrInvalid},
+		"a file of nothing":     {resolve(who, "p-1", operator.Resolution{As: "fulfilled", ESIMs: []byte{}}), operator.ErrInvalid},
+		"eSIMs of a package":    {resolve(who, "o-1", operator.Resolution{As: "fulfilled", SupplierOrderID: "7", ESIMs: []byte(`[{"iccid":"` + twoOfTwo + `"}]`)}), operator.ErrInvalid},
+		"eSIMs, not placed":     {resolve(who, "p-1", operator.Resolution{As: "not-placed", ESIMs: []byte(`[{"iccid":"` + twoOfTwo + `"}]`)}), operator.ErrInvalid},
 		"cancel of none":        {cancelled, operator.ErrNotFound},
 		"no such supplier":      {op.SetSwitch(t.Context(), who, "x", "pause", true), operator.ErrInvalid},
 		"no such switch":        {op.SetSwitch(t.Context(), who, "all", "explode", true), operator.ErrInvalid},
@@ -123,6 +166,55 @@ func TestResolveHandsEvidenceToOrderer(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"order_resolve o-1 console"}, audits(t, b)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Of an order that is fulfilled a person brings the eSIMs that we do not know, or
+// none; the audit counts them and names no card.
+func TestResolveAsFulfilled(t *testing.T) {
+	op, b := open(t)
+	for i, c := range []struct {
+		state order.State
+		known []order.ESIM
+		file  []byte
+		want  []order.ESIM
+	}{
+		{order.Held, []order.ESIM{{ICCID: oneOfTwo}, {Status: "PENDING"}}, []byte(`[{"iccid":"` + twoOfTwo + `","activation_code":"LPA:1$x$y"}]`), []order.ESIM{{ICCID: twoOfTwo, ActivationCode: "LPA:1$x$y"}}},
+		{order.Held, []order.ESIM{{ICCID: oneOfTwo}}, nil, nil},
+		{order.Placed, nil, []byte(`[{"iccid":"` + twoOfTwo + `"},{"iccid":"` + oneOfTwo + `"}]`), []order.ESIM{{ICCID: twoOfTwo}, {ICCID: oneOfTwo}}},
+	} {
+		id := fmt.Sprint("p-", i)
+		inPart(t, b, id, c.state, c.known...)
+		if _, err := op.Resolve(t.Context(), who, id, operator.Resolution{As: operator.AsFulfilled, ESIMs: c.file}); err != nil {
+			t.Fatal(err)
+		}
+		m, found, err := b.Last(t.Context(), bus.StreamEvidence, bus.SubjectEvidence(order.ESIMFly, id))
+		if err != nil || !found {
+			t.Fatal(found, err)
+		}
+		ev, _, err := wire.DecodeEvidence(m.Data)
+		if err != nil || ev.StateThere != "fulfilled" || ev.Certainty != order.CertainPlaced || ev.Source != order.EvidencePerson || ev.Actor != "mira" {
+			t.Errorf("evidence %+v, %v", ev, err)
+		}
+		if diff := cmp.Diff(c.want, ev.ESIMs); diff != "" {
+			t.Errorf("eSIMs of %s, -want +got:\n%s", id, diff)
+		}
+	}
+	msgs, _, err := b.Range(t.Context(), bus.StreamAudit, bus.SubjectAudit("*"), 1, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var details []map[string]string
+	for _, m := range msgs {
+		var a wire.Audit
+		if _, err := wire.DecodeData(m.Data, &a); err != nil || a.Action != wire.ActOrderResolve {
+			t.Error(a, err)
+		}
+		details = append(details, a.Detail)
+	}
+	want := []map[string]string{{"as": "fulfilled", "state": "held", "esims": "1"}, {"as": "fulfilled", "state": "held"}, {"as": "fulfilled", "state": "placed", "esims": "2"}}
+	if diff := cmp.Diff(want, details); diff != "" {
+		t.Errorf("on AUDIT, -want +got:\n%s", diff)
 	}
 }
 

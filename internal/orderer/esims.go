@@ -53,23 +53,25 @@ func mergeESIMs(old, new []order.ESIM) []order.ESIM {
 }
 
 // addESIMs is old and what is told of some of them, or of others: each goes to its
-// ICCID, else in the place of one that has none yet, else behind them all.
+// ICCID, else takes the place of one that was listed without, else stands behind them
+// all.
 func addESIMs(old, some []order.ESIM) []order.ESIM {
 	out := slices.Clone(old)
+	at := func(iccid string) int {
+		return slices.IndexFunc(out, func(o order.ESIM) bool { return o.ICCID == iccid })
+	}
 	for _, e := range some {
 		if e.ICCID == "" {
 			continue // of which of them that speaks, nobody knows
 		}
-		at := slices.IndexFunc(out, func(o order.ESIM) bool { return o.ICCID == e.ICCID })
-		if at < 0 {
-			at = slices.IndexFunc(out, func(o order.ESIM) bool { return o.ICCID == "" })
-		}
-		if at < 0 {
+		if i := at(e.ICCID); i >= 0 {
+			keep(&e, out[i])
+			out[i] = e
+		} else if i := at(""); i >= 0 {
+			out[i] = e // that it is pending is over
+		} else {
 			out = append(out, e)
-			continue
 		}
-		keep(&e, out[at])
-		out[at] = e
 	}
 	return out
 }

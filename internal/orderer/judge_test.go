@@ -217,7 +217,7 @@ func TestMergeESIMsKeepsWhatWasKnown(t *testing.T) {
 	for name, c := range map[string]struct{ shorter, want []order.ESIM }{
 		"none":                          {nil, old},
 		"the known one again":           {[]order.ESIM{{ICCID: "1", QRCodeURL: "q"}}, []order.ESIM{{ICCID: "1", ActivationCode: "LPA:1", QRCodeURL: "q"}, {Status: "pending"}}},
-		"the one that was not told yet": {[]order.ESIM{{ICCID: "2", Status: "New"}}, []order.ESIM{{ICCID: "1", ActivationCode: "LPA:1"}, {ICCID: "2", Status: "New"}}},
+		"the one that was not told yet": {[]order.ESIM{{ICCID: "2"}}, []order.ESIM{{ICCID: "1", ActivationCode: "LPA:1"}, {ICCID: "2"}}},
 		"pending":                       {[]order.ESIM{{Status: "PENDING"}}, old},
 	} {
 		if diff := cmp.Diff(c.want, mergeESIMs(old, c.shorter)); diff != "" {

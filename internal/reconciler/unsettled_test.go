@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"fmt"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"testing"
@@ -13,6 +14,9 @@ import (
 	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
 	sim "github.com/simline/simline/internal/sim/eiotclub"
+	simesimfly "github.com/simline/simline/internal/sim/esimfly"
+	"github.com/simline/simline/internal/supplier"
+	"github.com/simline/simline/internal/supplier/esimfly"
 	"github.com/simline/simline/internal/wire"
 )
 
@@ -125,6 +129,51 @@ func TestUnsettledAsksAndReports(t *testing.T) {
 	r.sleep(time.Minute)
 	r.run(JobUnsettled)
 	if diff := cmp.Diff([]string{"order_stuck esim", "order_stuck never"}, r.standing()); diff != "" {
+		t.Errorf("stuck (-want +got):\n%s", diff)
+	}
+}
+
+// An order that eSIMfly has completed and shows in part is held with that known: it is
+// no news to orderer that it is placed, and a person hears of it. That it was refunded,
+// or of what is held in doubt that it is placed, is news.
+func TestUnsettledShownInPart(t *testing.T) {
+	fly := simesimfly.New(simesimfly.Config{Seed: 7})
+	srv := httptest.NewServer(fly.Handler())
+	t.Cleanup(func() { srv.Close(); fly.Close() })
+	client := esimfly.New(esimfly.Config{BaseURL: srv.URL, AccessCode: fly.AccessCode(), SecretKey: fly.SecretKey()})
+	r := newRigWith(t, nil, func(r *rig) []Account {
+		return []Account{r.account(), {Supplier: order.ESIMFly, Name: "default", Statuses: client}}
+	})
+	price, err := order.NewMoney("2.72", "USD")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]string{}
+	for id, certainty := range map[string]order.Certainty{"part": order.CertainPlaced, "part-refunded": order.CertainPlaced, "part-in-doubt": order.CertainUnknown} {
+		req := order.Request{OrderID: id, Supplier: order.ESIMFly, Product: order.ProductESIM, Account: "default", PackageCode: simesimfly.PackageCode,
+			PackageName: simesimfly.PackageName, Price: &price, Quantity: 2}
+		rec := r.intent(req)
+		p, err := client.Place(r.ctx, supplier.Purchase{Request: req})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec.SupplierOrderID, rec.ESIMs = p.SupplierOrderID, p.ESIMs[:1]
+		there[id] = p.SupplierOrderID
+		r.open(rec, order.Held, certainty)
+	}
+	if err := fly.Refund(there["part-refunded"]); err != nil {
+		t.Fatal(err)
+	}
+	r.sleep(testSettle + time.Second)
+	r.run(JobUnsettled)
+	got := map[string]string{}
+	for id, e := range r.evidence() {
+		got[id] = string(e.Certainty) + " " + e.StateThere
+	}
+	if diff := cmp.Diff(map[string]string{"part-refunded": "placed refunded", "part-in-doubt": "placed placed"}, got); diff != "" {
+		t.Errorf("evidence (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"order_stuck part", "order_stuck part-in-doubt", "order_stuck part-refunded"}, r.standing()); diff != "" {
 		t.Errorf("stuck (-want +got):\n%s", diff)
 	}
 }
