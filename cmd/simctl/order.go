@@ -233,7 +233,7 @@ func orderResolve() *cobra.Command {
 	c.Flags().StringVar(&res.As, "as", "", "placed, fulfilled or not-placed (required)")
 	_ = c.MarkFlagRequired("as")
 	_ = c.RegisterFlagCompletionFunc("as", cobra.FixedCompletions([]string{operator.AsPlaced, operator.AsFulfilled, operator.AsNotPlaced}, cobra.ShellCompDirectiveNoFileComp))
-	c.Flags().StringVar(&res.SupplierOrderID, "supplier-order-id", "", "the order's id at the supplier, if it was placed and we do not know it")
+	c.Flags().StringVar(&res.SupplierOrderID, "supplier-order-id", "", "the order's id at the supplier; needed if it was placed and we do not know it")
 	c.Flags().StringVar(&esims, "esims", "", "fulfilled: the eSIMs that we do not know, as JSON; - is standard input")
 	c.Flags().BoolVar(&res.SendAgain, "send-again", false, "not placed: buy it now instead of rejecting it")
 	c.RunE = func(cmd *cobra.Command, args []string) (err error) {

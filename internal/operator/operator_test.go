@@ -123,6 +123,7 @@ func TestWhatIsRefusedLeavesNoTrace(t *testing.T) {
 		"fulfilled as no id":    {fulfilled("o-1", ""), operator.ErrInvalid},
 		"fulfilled, and again":  {resolve(who, "p-1", operator.Resolution{As: "fulfilled", SendAgain: true}), operator.ErrInvalid},
 		"fulfilled by no eSIM":  {fulfilled("p-2", ""), operator.ErrInvalid},
+		"fulfilled as another":  {resolve(who, "p-1", operator.Resolution{As: "fulfilled", SupplierOrderID: "order_of_another"}), operator.ErrInvalid},
 		"three of two eSIMs":    {fulfilled("p-1", `[{"iccid":"`+twoOfTwo+`"},{"iccid":"8932042000010078827"}]`), operator.ErrInvalid},
 		"eSIMs of no form":      {fulfilled("p-1", `{"iccid":"`+twoOfTwo+`"}`), operator.ErrInvalid},
 		"a file of nothing":     {resolve(who, "p-1", operator.Resolution{As: "fulfilled", ESIMs: []byte{}}), operator.ErrInvalid},

@@ -135,8 +135,12 @@ func (res Resolution) esims(cur *order.Record) ([]order.ESIM, error) {
 		}
 		return nil, nil
 	}
+	known := cur.ESIMs
+	if res.SupplierOrderID != "" && cur.SupplierOrderID != "" && res.SupplierOrderID != cur.SupplierOrderID {
+		known = nil // of the order there that this was taken for
+	}
 	all, bought := map[string]bool{}, max(1, cur.Request.Quantity)
-	for _, e := range slices.Concat(cur.ESIMs, brought) {
+	for _, e := range slices.Concat(known, brought) {
 		if e.ICCID != "" {
 			all[e.ICCID] = true
 		}

@@ -126,9 +126,12 @@ func (j judge) ruled(cur order.Record, ev wire.Evidence) (order.Record, effect) 
 // ruledPlaced is an order that a person says is there: under what id, or, beyond that,
 // that what was bought is there, of which they may bring what no look shows.
 func (j judge) ruledPlaced(cur order.Record, ev wire.Evidence) (order.Record, effect) {
-	p := placementOf(ev)
-	p.ESIMs = addESIMs(cur.ESIMs, ev.ESIMs)
-	r := j.there(&cur, p, order.EvidencePerson)
+	p, known := placementOf(ev), cur
+	if other := ev.SupplierOrderID; other != "" && cur.SupplierOrderID != "" && other != cur.SupplierOrderID {
+		known.ESIMs = nil // of the order there that this was taken for
+	}
+	known.ESIMs, p.ESIMs = addESIMs(known.ESIMs, ev.ESIMs), nil
+	r := j.there(&known, p, order.EvidencePerson)
 	switch {
 	case r.State == cur.State && cur.State != order.Held, !order.CanMove(cur.State, r.State):
 		return cur, effectNone

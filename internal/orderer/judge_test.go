@@ -296,7 +296,8 @@ func TestWeighHeldAsPlaced(t *testing.T) {
 		{"refunded", ev(order.EvidenceNotification, "7", order.Refunded, nil), order.Refunded, 2},
 		{"failed", failed, "", 0},
 		{"person: placed", ev(order.EvidencePerson, "7", "", nil), "", 0},
-		{"person: placed as another", ev(order.EvidencePerson, "8", "", nil), order.Placed, 2},
+		{"person: placed as another", ev(order.EvidencePerson, "8", "", nil), order.Placed, 0},
+		{"person: fulfilled as another", ev(order.EvidencePerson, "8", order.Fulfilled, []order.ESIM{{ICCID: "9"}}), order.Fulfilled, 1},
 		{"person: fulfilled", ev(order.EvidencePerson, "", order.Fulfilled, nil), order.Fulfilled, 1},
 		{"person: fulfilled, with the other", ev(order.EvidencePerson, "7", order.Fulfilled, two[1:]), order.Fulfilled, 2},
 	} {

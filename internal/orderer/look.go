@@ -107,9 +107,10 @@ func (w *Worker) follow(ctx context.Context, a *account, j judge, cur *ledger.En
 	if cur.SupplierOrderID != "" && r.SupplierOrderID != cur.SupplierOrderID {
 		return w.asItIs(a, cur), w.contradicted(ctx, cur, r, toldBy(r))
 	}
+	known := heldAsPlaced(&cur.Record)
 	// A look that shows a part tells a held order's person that, once, and each eSIM more.
-	more := s.Partial && (!heldAsPlaced(&cur.Record) || named(r.ESIMs) > named(cur.ESIMs))
-	if r.State == cur.State && !more {
+	more := s.Partial && (!known || named(r.ESIMs) > named(cur.ESIMs))
+	if r.State == cur.State && !more || r.State == order.Placed && known {
 		return w.asItIs(a, cur), nil
 	}
 	return w.record(ctx, a, cur, r)

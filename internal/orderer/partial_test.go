@@ -16,16 +16,17 @@ import (
 )
 
 // pending makes every order at eSIMfly one that comes without its eSIMs, and
-// completes at its so many'th look, which shows the first of them; once it is told to,
-// the supplier shows all.
-func (w *world) pending(looks int) (showAll func()) {
+// completes at its so many'th look, which shows the first of them. Once there is a
+// status to show, the supplier shows it, and all of them.
+func (w *world) pending(looks int) (show func(status string)) {
 	w.t.Helper()
 	w.esimfly = esimflysim.New(esimflysim.Config{Seed: 1, PendingEvery: 1, PendingLooks: looks})
 	w.t.Cleanup(w.esimfly.Close)
-	var all atomic.Bool
+	var status atomic.Value
 	w.front(func(_ string, rw http.ResponseWriter, r *http.Request) bool {
 		o, found := w.esimfly.Order(r.URL.Query().Get("orderReference"))
-		if !found || !all.Load() {
+		said, shown := status.Load().(string)
+		if !found || !shown {
 			return false
 		}
 		type esim struct {
@@ -35,13 +36,13 @@ func (w *world) pending(looks int) (showAll func()) {
 		for _, e := range o.ESims {
 			list = append(list, esim{e.ICCID})
 		}
-		err := json.NewEncoder(rw).Encode(map[string]any{"success": true, "order": map[string]any{"orderReference": o.Reference, "status": "completed", "esims": list}})
+		err := json.NewEncoder(rw).Encode(map[string]any{"success": true, "order": map[string]any{"orderReference": o.Reference, "status": said, "esims": list}})
 		if err != nil {
 			w.t.Error(err)
 		}
 		return true
 	})
-	return func() { all.Store(true) }
+	return func(said string) { status.Store(said) }
 }
 
 // lookAgain takes an open order up as the sweep does at its turn.
@@ -104,7 +105,7 @@ const shownInPart = "completed at the supplier, which shows 1 of 2 eSIMs here: i
 // what was shown, until a look, other evidence or a person ends it.
 func TestShownInPartIsHeld(t *testing.T) {
 	w := newWorld(t)
-	showAll := w.pending(2)
+	show := w.pending(2)
 	wait := w.events()
 	w.run()
 	held := func(id string) (order.Record, esimflysim.Order) {
@@ -179,7 +180,12 @@ func TestShownInPartIsHeld(t *testing.T) {
 	})
 	t.Run("a look that shows all", func(t *testing.T) {
 		_, o := held("late")
-		showAll()
+		was := w.entry("late")
+		show("pending_details")
+		if now := w.lookAgain("late"); now.Seq != was.Seq {
+			t.Errorf("moved by a look that knows no end: %s %s", now.State, now.Reason)
+		}
+		show("completed")
 		if now := w.lookAgain("late"); now.State != order.Fulfilled || now.Evidence != order.EvidenceLookup || iccids(now.ESIMs) != bothOf(o) || now.Reason != "" {
 			t.Errorf("%s by %s with %+v: %s", now.State, now.Evidence, now.ESIMs, now.Reason)
 		}

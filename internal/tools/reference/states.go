@@ -15,7 +15,7 @@ var meanings = map[order.State]string{
 	order.Waiting:   "Certainly not placed; tried again later: no money, no stock, a rate or daily limit, a breaker, a switch, a stopped account, its card.",
 	order.Unknown:   "It may have been placed. Looked up until something proves it; never reported as a failure, never sent blindly.",
 	order.Placed:    "The supplier accepted it and we know its id there.",
-	order.Held:      "A person decides, or proof that it was placed.",
+	order.Held:      "A person decides, or proof that it was placed; where that is known, proof of its end.",
 	order.Fulfilled: "What was bought is there.",
 	order.Rejected:  "Not placed and will not be, or the supplier gave it up.",
 	order.Expired:   "Not placed by expires_at, and not tried again.",
