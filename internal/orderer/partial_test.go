@@ -223,7 +223,7 @@ func TestToldPlacedAndShownInPart(t *testing.T) {
 	if v := w.worker.take(t.Context(), placed); !v.IsDone() || w.entry("lost").Seq != was.Seq {
 		t.Errorf("told once more that it is placed: %+v, %s", v, w.entry("lost").State)
 	}
-	w.evidence(saidFulfilled(r, order.ESIM{ICCID: o.ESims[0].ICCID}, order.ESIM{ICCID: o.ESims[1].ICCID}))
+	w.evidence(saidFulfilled(r, order.ESIM{ICCID: o.ESims[1].ICCID}))
 	got := wait("lost", order.Fulfilled)
 	if iccids(got.ESIMs) != bothOf(o) || got.ESIMs[0].QRCodeURL == "" || w.bought(got.Request) != 1 {
 		t.Errorf("fulfilled with %+v, bought %d times", got.ESIMs, w.bought(got.Request))
