@@ -104,10 +104,6 @@ func (j judge) ruled(cur order.Record, ev wire.Evidence) (order.Record, effect) 
 		case ev.Certainty == cur.Certainty && (ev.SupplierOrderID == "" || ev.SupplierOrderID == cur.SupplierOrderID):
 			return cur, effectNone // the same word, come again, or one that says the same
 		}
-		if same := ev.SupplierOrderID == "" || ev.SupplierOrderID == cur.SupplierOrderID; same && cur.State == order.Fulfilled &&
-			ev.Certainty == order.CertainPlaced && ev.StateThere == string(order.Fulfilled) {
-			return cur, effectNone // said again, or a look found it meanwhile
-		}
 		return cur, effectContradicts
 	}
 	switch ev.Certainty {
