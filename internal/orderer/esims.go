@@ -37,11 +37,11 @@ func delivered(r *order.Record, by order.Evidence) bool {
 // lists as many as are known lists them in the same order; who lists fewer does not
 // take back the others.
 func mergeESIMs(old, new []order.ESIM) []order.ESIM {
-	if len(new) < len(old) {
-		return addESIMs(old, new)[:len(old)]
-	}
 	if len(new) == 0 {
 		return old
+	}
+	if len(new) < len(old) {
+		return addESIMs(old, new)[:len(old)]
 	}
 	out := slices.Clone(new)
 	for i := range old {
