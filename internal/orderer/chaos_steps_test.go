@@ -189,7 +189,7 @@ func (r *run) run() {
 		if r.step() {
 			continue
 		}
-		if r.verify(ctx) != order.Held || r.ruled {
+		if r.verify(ctx) != order.Held || len(r.faults) > 0 {
 			return
 		}
 		r.person()
@@ -255,8 +255,8 @@ func (r *run) verify(ctx context.Context) order.State {
 	switch {
 	case cur.State == order.Held && !guarded:
 		r.wrong("held and not in the index")
-	case cur.State == order.Held && r.ruled:
-		r.wrong("held after a person's word")
+	case cur.State == order.Held && !r.mayBeHeld(&cur.Record):
+		r.wrong("held after a person's word: %s", cur.Reason)
 	case cur.State != order.Held && !cur.State.Settled():
 		r.wrong("left as %s", cur.State)
 	}

@@ -108,7 +108,7 @@ type run struct {
 	delivered uint64
 	mail      []*notice
 	cancelled bool
-	ruled     bool // a person has spoken
+	ruled     int // how often a person has spoken
 	spendStop bool
 	paged     *ledger.Open // what a page of the index has of the order
 	mishap    int
