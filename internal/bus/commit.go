@@ -25,7 +25,7 @@ import (
 type Committer struct {
 	b      *Bus
 	opts   CommitOptions
-	prefix string // of reply subjects; what follows is the flight's number
+	prefix string // of reply subjects; what follows is a number
 	batch  string // prefix of batch ids
 	sub    *nats.Subscription
 
@@ -34,6 +34,7 @@ type Committer struct {
 	singles int  // single messages in flight
 	batched bool // a batch is in flight
 	last    uint64
+	spare   []reply // that were answered, and are free to be used again
 	flights map[uint64]*flight
 	timer   *time.Timer // armed while there are flights
 	closed  bool
@@ -212,9 +213,9 @@ func (c *Committer) pump() {
 		if members == nil {
 			break
 		}
-		n, msgs := c.launch(members)
+		f := c.launch(members, true)
 		c.mu.Unlock()
-		c.send(n, msgs)
+		c.send(f)
 		c.mu.Lock()
 	}
 	c.pumping = false

@@ -12,12 +12,14 @@ import (
 
 // flight is one write that waits for its PubAck.
 type flight struct {
+	reply   reply
 	members []*commit
 	msgs    []*nats.Msg  // theirs: a member that was given up may be another's by now
 	one     [1]*nats.Msg // of which msgs is made, if it is one
 	at      time.Time
 	ahead   int // singles that lay before the server when it left
 	batch   bool
+	once    bool // the server stores no second message for it
 }
 
 // Headers of an atomic batch.
@@ -27,10 +29,31 @@ const (
 	headerBatchCommit = "Nats-Batch-Commit"
 )
 
-// launch records a flight; mu is held. What is to be sent is taken down here, since
-// who sends it may be kept waiting until it was given up.
-func (c *Committer) launch(members []*commit) (n uint64, msgs []*nats.Msg) {
+// reply is the subject on which a flight is answered. The server keeps what it finds
+// for a subject, and has less to do for one that it knows; so that of a single message
+// serves the next one, once it was answered.
+//
+// A PubAck does not say which message it is of: one that came twice would speak for
+// whoever has the subject then. What carries a message id or an expectation is stored
+// once, and so confirmed once, and only what was confirmed gives its subject away.
+// Whatever else is said on a subject that was used before, as a leader may say that is
+// none any more, is asked again on a new one.
+type reply struct {
+	n       uint64
+	subject string
+	used    bool
+}
+
+// newReply makes a reply subject that nobody had; mu is held.
+func (c *Committer) newReply() reply {
 	c.last++
+	return reply{n: c.last, subject: string(strconv.AppendUint(append(make([]byte, 0, 64), c.prefix...), c.last, 36))}
+}
+
+// launch records the flight of members, one or a batch; mu is held. What is to be sent
+// is taken down here, since who sends it may be kept waiting until it was given up.
+// spare says whether it may be answered where another was.
+func (c *Committer) launch(members []*commit, spare bool) *flight {
 	f := &flight{members: members, at: time.Now(), ahead: c.singles, batch: len(members) > 1}
 	f.msgs = f.one[:0]
 	for _, p := range members {
@@ -40,48 +63,50 @@ func (c *Committer) launch(members []*commit) (n uint64, msgs []*nats.Msg) {
 		c.batched = true
 	} else {
 		c.singles++
+		f.once = get(f.msgs[0], HeaderMsgID) != "" || get(f.msgs[0], HeaderExpectSeq) != ""
 	}
-	c.flights[c.last] = f
+	if n := len(c.spare); n > 0 && spare && f.once {
+		f.reply, c.spare = c.spare[n-1], c.spare[:n-1]
+	} else {
+		f.reply = c.newReply()
+	}
+	c.flights[f.reply.n] = f
 	if c.timer == nil {
 		c.timer = time.AfterFunc(PublishTimeout, c.expire)
 	}
-	return c.last, f.msgs
-}
-
-func (c *Committer) reply(n uint64) string {
-	return string(strconv.AppendUint(append(make([]byte, 0, 64), c.prefix...), n, 36))
+	return f
 }
 
 // send sends a flight's messages. From the last of them on it may be answered, and the
 // messages may be changed by who published them.
-func (c *Committer) send(n uint64, msgs []*nats.Msg) {
+func (c *Committer) send(f *flight) {
 	var err error
-	if len(msgs) == 1 {
-		msgs[0].Reply = c.reply(n)
-		err = c.b.NC.PublishMsg(msgs[0])
+	if f.batch {
+		err = c.sendBatch(f)
 	} else {
-		err = c.sendBatch(n, msgs)
+		f.msgs[0].Reply = f.reply.subject
+		err = c.b.NC.PublishMsg(f.msgs[0])
 	}
 	if err != nil { // nothing of it will be stored: a batch's commit was not sent
-		c.land(n, commitResult{err: err})
+		c.land(f, err)
 	}
 }
 
 // sendBatch sends a batch. Only the last message asks for an answer; the server reports
 // there whatever was wrong with any of them. Nothing of theirs is changed: the answer
 // may come while this runs, and what was answered is used again.
-func (c *Committer) sendBatch(n uint64, msgs []*nats.Msg) error {
-	id := []string{c.batch + strconv.FormatUint(n, 36)}
+func (c *Committer) sendBatch(f *flight) error {
+	id := []string{c.batch + strconv.FormatUint(f.reply.n, 36)}
 	h := make(nats.Header, 8)
-	for i, msg := range msgs {
+	for i, msg := range f.msgs {
 		clear(h)
 		maps.Copy(h, msg.Header)
 		h[headerBatchID] = id
 		h[headerBatchSeq] = []string{strconv.Itoa(i + 1)}
 		m := nats.Msg{Subject: msg.Subject, Header: h, Data: msg.Data}
-		if i == len(msgs)-1 {
+		if i == len(f.msgs)-1 {
 			h[headerBatchCommit] = []string{"1"}
-			m.Reply = c.reply(n)
+			m.Reply = f.reply.subject
 		}
 		if err := c.b.NC.PublishMsg(&m); err != nil {
 			return err
@@ -96,22 +121,21 @@ func (c *Committer) answer(m *nats.Msg) {
 	if err != nil {
 		return // not one of ours
 	}
-	f := c.remove(n, true)
+	f := c.arrived(n)
 	if f == nil {
 		return // too late: it was given up as unknown
 	}
 	defer c.pump()
 	a, err := readAck(m)
 	switch {
+	case !f.batch:
+		c.answerOne(f, a, err)
 	case err != nil:
 		f.fail(err)
-	case !f.batch:
-		ack, err := a.of(f.msgs[0].Subject)
-		f.members[0].done <- commitResult{ack, err}
 	case a.Error != nil:
 		// Nothing of it was stored (a store that broke half way is caught by each
 		// member's own guard). One by one each learns its own fate.
-		c.oneByOne(f.members)
+		c.oneByOne(f.members, true)
 	case a.BatchSize != len(f.members):
 		f.fail(fmt.Errorf("batch of %d answered as %d", len(f.members), a.BatchSize))
 	default:
@@ -122,8 +146,29 @@ func (c *Committer) answer(m *nats.Msg) {
 	}
 }
 
-// oneByOne sends the members of a refused batch each on its own.
-func (c *Committer) oneByOne(members []*commit) {
+// answerOne takes the answer to a single message.
+func (c *Committer) answerOne(f *flight, a pubAck, err error) {
+	subject := f.msgs[0].Subject
+	var ack Ack
+	if err == nil {
+		ack, err = a.of(subject)
+	} else {
+		err = publishError(subject, err)
+	}
+	switch confirmed := err == nil && !ack.Duplicate; {
+	case confirmed && f.once:
+		c.mu.Lock()
+		c.spare = append(c.spare, reply{f.reply.n, f.reply.subject, true})
+		c.mu.Unlock()
+	case !confirmed && f.reply.used:
+		c.oneByOne(f.members, false)
+		return
+	}
+	f.members[0].done <- commitResult{ack, err}
+}
+
+// oneByOne sends the members of a flight again, each on its own.
+func (c *Committer) oneByOne(members []*commit, spare bool) {
 	for _, p := range members {
 		c.mu.Lock()
 		if c.closed {
@@ -131,33 +176,31 @@ func (c *Committer) oneByOne(members []*commit) {
 			p.done <- commitResult{err: fmt.Errorf("publish %s: %w: %w", p.msg.Subject, errNotSent, nats.ErrConnectionClosed)}
 			continue
 		}
-		n, msgs := c.launch([]*commit{p})
+		f := c.launch([]*commit{p}, spare)
 		c.mu.Unlock()
-		c.send(n, msgs)
+		c.send(f)
 	}
 }
 
-// remove takes a flight out; nil if it is not there any more.
-func (c *Committer) remove(n uint64, answered bool) *flight {
+// arrived takes out the flight that an answer is for; nil if it is not there any more.
+func (c *Committer) arrived(n uint64) *flight {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := c.flights[n]
 	if f == nil {
 		return nil
 	}
-	c.forget(n, f)
-	if answered {
-		c.learn(f)
-	}
-	if answered && f.batch {
+	c.forget(f)
+	c.learn(f)
+	if f.batch {
 		c.gather(len(f.members))
 	}
 	return f
 }
 
 // forget takes a flight out of the books; mu is held.
-func (c *Committer) forget(n uint64, f *flight) {
-	delete(c.flights, n)
+func (c *Committer) forget(f *flight) {
+	delete(c.flights, f.reply.n)
 	if f.batch {
 		c.batched = false
 	} else {
@@ -166,9 +209,15 @@ func (c *Committer) forget(n uint64, f *flight) {
 }
 
 // land ends a flight whose message could not be handed to the connection.
-func (c *Committer) land(n uint64, r commitResult) {
-	if f := c.remove(n, false); f != nil {
-		f.fail(r.err)
+func (c *Committer) land(f *flight, err error) {
+	c.mu.Lock()
+	flies := c.flights[f.reply.n] == f
+	if flies {
+		c.forget(f)
+	}
+	c.mu.Unlock()
+	if flies {
+		f.fail(err)
 		c.pump()
 	}
 }
@@ -184,10 +233,10 @@ func (c *Committer) expire() {
 	now := time.Now()
 	var late []*flight
 	c.mu.Lock()
-	for n, f := range c.flights {
+	for _, f := range c.flights {
 		if now.Sub(f.at) >= PublishTimeout {
 			late = append(late, f)
-			c.forget(n, f)
+			c.forget(f)
 		}
 	}
 	c.timer = nil
