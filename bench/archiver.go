@@ -6,13 +6,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/shopspring/decimal"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/simline/simline/internal/archiver"
 	"github.com/simline/simline/internal/bus"
@@ -95,11 +95,10 @@ func archiverFill(ctx context.Context, b *bus.Bus, n int) error {
 	}
 	defer c.Close()
 	var next atomic.Int64
-	var wg sync.WaitGroup
-	errs := make(chan error, 256)
+	var g errgroup.Group
 	states := []order.State{order.Intent, order.Placed, order.Fulfilled}
 	for range 256 {
-		wg.Go(func() {
+		g.Go(func() error {
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 				id, state := fmt.Sprintf("bench-%d", i/3), states[i%3]
 				env, err := wire.NewEnvelope(wire.TypeOrder(string(state)), wire.Source("orderer"), id, fmt.Sprint(i), time.Now(), archiverRecord(id, i/3, state))
@@ -110,19 +109,13 @@ func archiverFill(ctx context.Context, b *bus.Bus, n int) error {
 					}
 				}
 				if err != nil {
-					errs <- err
-					return
+					return err
 				}
 			}
+			return nil
 		})
 	}
-	wg.Wait()
-	select {
-	case err := <-errs:
-		return err
-	default:
-		return nil
-	}
+	return g.Wait()
 }
 
 func archiverRecord(id string, i int, state order.State) order.Record {

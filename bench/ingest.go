@@ -17,12 +17,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/devstack/natsd"
@@ -163,38 +163,29 @@ func ingestRequest(id string) []byte {
 // little of its own as possible: it shares the machine with what it measures.
 func ingestSend(addr string, requests [][]byte, took []time.Duration) error {
 	var next atomic.Int64
-	var wg sync.WaitGroup
-	errs := make(chan error, ingestConns)
+	var g errgroup.Group
 	for range ingestConns {
-		wg.Go(func() {
+		g.Go(func() error {
 			c, err := net.Dial("tcp", addr)
 			if err != nil {
-				errs <- err
-				return
+				return err
 			}
 			defer c.Close()
 			r := bufio.NewReader(c)
 			for i := next.Add(1) - 1; i < int64(len(requests)); i = next.Add(1) - 1 {
 				t0 := time.Now()
 				if _, err := c.Write(requests[i]); err != nil {
-					errs <- err
-					return
+					return err
 				}
 				if err := readSuccess(r); err != nil {
-					errs <- err
-					return
+					return err
 				}
 				took[i] = time.Since(t0)
 			}
+			return nil
 		})
 	}
-	wg.Wait()
-	select {
-	case err := <-errs:
-		return err
-	default:
-		return nil
-	}
+	return g.Wait()
 }
 
 func readSuccess(r *bufio.Reader) error {

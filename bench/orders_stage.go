@@ -10,11 +10,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/order"
@@ -121,26 +121,17 @@ func (s *orderStage) fill(ctx context.Context, subject string, n int) error {
 		return err
 	}
 	defer c.Close()
-	var wg sync.WaitGroup
-	errs := make(chan error, 1)
+	var g errgroup.Group
 	next := atomic.Int64{}
 	for range 256 {
-		wg.Go(func() {
+		g.Go(func() error {
 			for i := next.Add(1); i <= int64(n); i = next.Add(1) {
 				if _, err := c.Publish(ctx, &nats.Msg{Subject: subject, Data: benchOrder(int(i)), Header: nats.Header{}}); err != nil {
-					select {
-					case errs <- err:
-					default:
-					}
+					return err
 				}
 			}
+			return nil
 		})
 	}
-	wg.Wait()
-	select {
-	case err := <-errs:
-		return err
-	default:
-		return nil
-	}
+	return g.Wait()
 }
