@@ -41,20 +41,20 @@ func (w *Worker) note(ctx context.Context, cur *ledger.Entry, c order.Conflict) 
 // late is what becomes of the outcome of a call whose order was moved meanwhile: it
 // is evidence like any other.
 func (w *Worker) late(ctx context.Context, a *account, r order.Record) (stand, error) {
-	var unread error
+	why := ledger.ErrMoved
 	for range 5 {
 		cur, found, err := w.ledger.Get(ctx, r.OrderID)
+		if err == nil && !found {
+			err = errUnseen
+		}
 		if err != nil {
 			// What we were told is nowhere but here. NATS may be back in a moment.
-			unread = err
+			why = err
 			select {
 			case <-ctx.Done():
 			case <-time.After(lateRetry):
 			}
 			continue
-		}
-		if !found {
-			return stand{Entry: &cur}, ledger.ErrMoved
 		}
 		if r.Certainty != order.CertainPlaced {
 			return w.asItIs(a, &cur), nil // it says nothing that the order's new state does not know better
@@ -80,7 +80,8 @@ func (w *Worker) late(ctx context.Context, a *account, r order.Record) (stand, e
 		}
 		return w.asItIs(a, &cur), nil
 	}
-	return stand{}, errors.Join(ledger.ErrMoved, unread)
+	// Never as ErrMoved, of which nobody is told: if no look finds it, the log has it.
+	return stand{}, fmt.Errorf("order %s: a late answer is not kept, %s as %q: %v", r.OrderID, r.Certainty, r.SupplierOrderID, why)
 }
 
 // lateRetry is the pause before the ledger is read again for an answer that came late.

@@ -1,7 +1,9 @@
 package orderer
 
 import (
+	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,6 +90,46 @@ func TestLateAnswer(t *testing.T) {
 	}
 	if n := w.letters(bus.StreamOrderEvents); n != 3 {
 		t.Errorf("%d dead letters, want one for each contradiction", n)
+	}
+}
+
+// unread is a ledger of which nothing can be read for a while: an error, or a replica
+// that has not heard of the order yet.
+type unread struct {
+	Ledger
+	times int
+	err   error
+}
+
+func (u *unread) Get(ctx context.Context, id string) (ledger.Entry, bool, error) {
+	if u.times--; u.times >= 0 {
+		return ledger.Entry{}, false, u.err
+	}
+	return u.Ledger.Get(ctx, id)
+}
+
+// What a call told is nowhere but in the worker's hands: it does not let go of it at
+// once when the ledger cannot be read, and if it has to, it says what it knew.
+func TestLateAnswerWhileTheLedgerCannotBeRead(t *testing.T) {
+	w := newWorld(t)
+	a, _ := w.worker.account(order.EIOTCLUB, "default")
+	for name, err := range map[string]error{"error": errors.New("no answer"), "behind": nil} {
+		t.Run(name, func(t *testing.T) {
+			told := w.stood(name, order.Unknown).Record
+			told.State, told.Certainty, told.SupplierOrderID, told.Evidence = order.Placed, order.CertainPlaced, "8", order.EvidenceReply
+			w.worker.ledger = &unread{Ledger: w.ledger, times: 5, err: err}
+			_, got := w.worker.late(t.Context(), a, told)
+			if got == nil || errors.Is(got, ledger.ErrMoved) || !strings.Contains(got.Error(), `placed as "8"`) || w.entry(name).State != order.Unknown {
+				t.Errorf("%v, %s", got, w.entry(name).State)
+			}
+			w.worker.ledger = &unread{Ledger: w.ledger, times: 4, err: err}
+			if _, err := w.worker.late(t.Context(), a, told); err != nil || w.entry(name).SupplierOrderID != "8" {
+				t.Errorf("%v, %s", err, w.entry(name).State)
+			}
+			if err := w.worker.overtaken(t.Context(), "nobody's"); !errors.Is(err, errUnseen) {
+				t.Errorf("an order without an event to read: %v", err)
+			}
+		})
 	}
 }
 

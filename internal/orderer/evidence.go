@@ -315,7 +315,7 @@ func actedOn(cur *order.Record, ev wire.Evidence) bool {
 // name a turn that is far off: should we die behind our event, or be kept from telling
 // the index of it, the sweep comes to it soon.
 func (w *Worker) claim(ctx context.Context, cur *ledger.Entry) error {
-	return w.ledger.Guard(ctx, openEntry(&cur.Record, w.now().Add(w.cfg.claim())))
+	return w.ledger.Guard(ctx, outOfTurn(&cur.Record, w.now().Add(w.cfg.claim())))
 }
 
 // afterMove brings the index in line with an order of which it may have an entry.

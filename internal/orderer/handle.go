@@ -59,7 +59,7 @@ func (w *Worker) handle(ctx context.Context, msg message) bus.Verdict {
 	if again || next.shared {
 		err = w.afterMove(ctx, next)
 	} else {
-		err = w.guard(ctx, next) // there is no entry from before
+		err = w.guard(ctx, next) // no entry is there, or one whose turn is now
 	}
 	if err != nil {
 		return w.hindered("guard", err)
@@ -192,9 +192,9 @@ func (w *Worker) guard(ctx context.Context, s stand) error {
 	switch {
 	case s.due.IsZero() || s.guarded:
 		return nil
-	case s.due.Sub(w.now()) < farOff:
+	case s.due.Sub(w.now()) < farOff && s.WaitingFor != forSwitch:
 		// If another settled it meanwhile: its turn is soon, when the sweep asks the
-		// ledger and removes it.
+		// ledger and removes it. To what waits for a switch it does not come before.
 		return w.ledger.Guard(ctx, openEntry(&s.Record, s.due))
 	}
 	// If we die here: an entry that is written is that of the order's last event.
@@ -210,12 +210,25 @@ func (w *Worker) guard(ctx context.Context, s stand) error {
 func (w *Worker) overtaken(ctx context.Context, orderID string) error {
 	cur, found, err := w.ledger.Get(ctx, orderID)
 	switch {
-	case err != nil || !found:
+	case err != nil:
 		return err
+	case !found:
+		return errUnseen
 	case cur.State.Settled():
 		return w.ledger.Unguard(ctx, orderID)
 	}
-	return w.ledger.Guard(ctx, openEntry(&cur.Record, w.now()))
+	return w.ledger.Guard(ctx, outOfTurn(&cur.Record, w.now()))
+}
+
+// errUnseen: a replica that is behind was asked for an order that is there.
+var errUnseen = errors.New("an order's events are not seen yet")
+
+// outOfTurn is the entry of an order that another may be moving: a sweep comes to it at
+// due even while the switch is on that the order waits for.
+func outOfTurn(r *order.Record, due time.Time) ledger.Open {
+	o := openEntry(r, due)
+	o.WaitingFor = ""
+	return o
 }
 
 // due is when something is to be done with an order again; zero if it is settled.

@@ -2,6 +2,7 @@ package orderer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"iter"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/simline/simline/internal/bus"
 	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
 )
@@ -56,5 +58,92 @@ func TestCutOffWalkIsMadeUpFor(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// meanwhile is a ledger behind whose next event of a state others act.
+type meanwhile struct {
+	Ledger
+	state order.State
+	act   func()
+}
+
+func (m *meanwhile) Append(ctx context.Context, prev *ledger.Entry, next order.Record) (*ledger.Entry, error) {
+	e, err := m.Ledger.Append(ctx, prev, next)
+	if act := m.act; err == nil && next.State == m.state && act != nil {
+		m.act = nil
+		act()
+	}
+	return e, err
+}
+
+// A sweep passes over what waits for a switch. So no settled order may be left in the
+// index as one that does: it would be listed for as long as the switch is on.
+func TestNoSettledOrderWaitsForASwitch(t *testing.T) {
+	w := newWorld(t)
+	w.worker.switches.on = map[string]bool{"all.spend_stop": true}
+	request := func(id string) labMsg {
+		data, err := json.Marshal(packageOrder(id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return labMsg{bus.SubjectRequest(order.EIOTCLUB, order.ProductPackage), data, 1}
+	}
+	listed := func(id string) (out *ledger.Open) {
+		for o, err := range w.ledger.All(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o.OrderID == id {
+				out = &o
+			}
+		}
+		return out
+	}
+	t.Run("cancelled before its entry was written", func(t *testing.T) {
+		w.worker.ledger = &meanwhile{Ledger: w.ledger, state: order.Waiting, act: func() {
+			data := []byte(`{"order_id":"first","account":"default","reason":"changed my mind"}`)
+			if v := w.worker.handle(t.Context(), labMsg{bus.SubjectCancel(order.EIOTCLUB), data, 1}); !v.IsDone() {
+				t.Errorf("cancel: %+v", v)
+			}
+		}}
+		defer func() { w.worker.ledger = w.ledger }()
+		if v := w.worker.handle(t.Context(), request("first")); !v.IsDone() || w.entry("first").State != order.Cancelled {
+			t.Fatalf("%+v, %s", v, w.entry("first").State)
+		}
+		if o := listed("first"); o != nil {
+			t.Errorf("cancelled, and listed as %s for %s", o.State, o.WaitingFor)
+		}
+	})
+	if v := w.worker.handle(t.Context(), request("waits")); !v.IsDone() {
+		t.Fatalf("%+v", v)
+	}
+	cur, now := w.entry("waits"), time.Now()
+	if o := listed("waits"); o == nil || o.WaitingFor != forSwitch {
+		t.Fatalf("listed as %+v", o)
+	}
+	w.worker.now = func() time.Time { return now }
+	for name, enter := range map[string]func() error{
+		"taken up outside of its turn": func() error { return w.worker.claim(t.Context(), &cur) },
+		"moved before its entry":       func() error { return w.worker.overtaken(t.Context(), "waits") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			now = now.Add(time.Hour)
+			if err := enter(); err != nil {
+				t.Fatal(err)
+			}
+			now = now.Add(w.timing.claim())
+			o := listed("waits")
+			if o == nil || !w.worker.isDue(*o) {
+				t.Fatalf("no sweep comes to %+v", o)
+			}
+			// Who comes to it finds that it waits still, and tells nobody again.
+			if err := w.worker.resumeOne(t.Context(), *o); err != nil || w.entry("waits").Seq != cur.Seq {
+				t.Errorf("%v; it is %s", err, w.entry("waits").State)
+			}
+			if o := listed("waits"); o == nil || o.WaitingFor != forSwitch || w.worker.isDue(*o) {
+				t.Errorf("then listed as %+v", o)
+			}
+		})
 	}
 }
