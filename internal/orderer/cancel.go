@@ -66,7 +66,7 @@ func (w *Worker) handleCancel(ctx context.Context, msg message) bus.Verdict {
 		if cur.State == order.Held {
 			r.Reason = cur.Reason + "; " + r.Reason
 		}
-	case cur.State == order.Cancelled, cur.CancelRequested && !cur.State.Settled() && cur.State != order.Placed:
+	case cur.State == order.Cancelled, cur.State == order.Unknown, cur.State == order.Held:
 		return bus.Done() // it comes again
 	default:
 		w.m.lateCancels.WithLabelValues(cur.Supplier).Inc()
