@@ -119,6 +119,7 @@ func TestWhatIsRefusedLeavesNoTrace(t *testing.T) {
 		"placed under no id":    {resolve(who, "o-1", operator.Resolution{As: "placed"}), operator.ErrInvalid},
 		"placed, and again":     {resolve(who, "o-1", operator.Resolution{As: "placed", SupplierOrderID: "7", SendAgain: true}), operator.ErrInvalid},
 		"known to be placed":    {resolve(who, "p-1", operator.Resolution{As: "placed", SupplierOrderID: "order_p-1"}), operator.ErrInvalid},
+		"there, and again":      {resolve(who, "p-1", operator.Resolution{As: "not-placed", SendAgain: true}), operator.ErrInvalid},
 		"placed, and is":        {resolve(who, "p-2", operator.Resolution{As: "placed"}), operator.ErrInvalid},
 		"fulfilled as no id":    {fulfilled("o-1", ""), operator.ErrInvalid},
 		"fulfilled, and again":  {resolve(who, "p-1", operator.Resolution{As: "fulfilled", SendAgain: true}), operator.ErrInvalid},

@@ -93,6 +93,9 @@ func (res Resolution) evidence(cur *order.Record) (wire.Evidence, error) {
 		if res.SendAgain && cur.State != order.Held {
 			return ev, invalid("order %s is %s: only a held order is sent again by a person", cur.OrderID, cur.State)
 		}
+		if res.SendAgain && cur.Certainty == order.CertainPlaced && cur.SupplierOrderID != "" {
+			return ev, invalid("order %s is there, as %s: it is not sent again", cur.OrderID, cur.SupplierOrderID)
+		}
 		ev.Certainty, ev.SupplierOrderID = order.CertainNotPlaced, ""
 		return ev, nil
 	case res.As != AsPlaced && res.As != AsFulfilled:

@@ -96,15 +96,7 @@ func (j judge) weighMissing(cur order.Record, ev wire.Evidence) (order.Record, e
 // ruled is an order as a person decided it.
 func (j judge) ruled(cur order.Record, ev wire.Evidence) (order.Record, effect) {
 	if cur.State.Settled() {
-		switch {
-		case ev.StateThere == string(order.Refunded) && cur.State == order.Fulfilled:
-			r := j.there(&cur, placementOf(ev), order.EvidencePerson)
-			r.Reason = ruling(ev)
-			return r, effectMoves
-		case ev.Certainty == cur.Certainty && (ev.SupplierOrderID == "" || ev.SupplierOrderID == cur.SupplierOrderID):
-			return cur, effectNone // the same word, come again, or one that says the same
-		}
-		return cur, effectContradicts
+		return j.ruledAfter(cur, ev)
 	}
 	switch ev.Certainty {
 	case order.CertainPlaced:
@@ -117,6 +109,23 @@ func (j judge) ruled(cur order.Record, ev wire.Evidence) (order.Record, effect) 
 	r := j.hold(j.next(&cur), order.CertainUnknown, ruling(ev))
 	r.Evidence = order.EvidencePerson
 	return r, effectMoves
+}
+
+// ruledAfter is a settled order of which a person says something. The same word, come
+// again, or one that says the same, is known; what says more has come too late for it.
+func (j judge) ruledAfter(cur order.Record, ev wire.Evidence) (order.Record, effect) {
+	failed := ev.StateThere == string(order.Rejected) && cur.Certainty == order.CertainPlaced
+	switch {
+	case ev.SupplierOrderID != "" && ev.SupplierOrderID != cur.SupplierOrderID, ev.Certainty != cur.Certainty, failed:
+		return cur, effectContradicts
+	case ev.StateThere == string(order.Refunded) && cur.State == order.Fulfilled:
+		r := j.there(&cur, placementOf(ev), order.EvidencePerson)
+		r.Reason = ruling(ev)
+		return r, effectMoves
+	case named(addESIMs(cur.ESIMs, ev.ESIMs)) > named(cur.ESIMs):
+		return cur, effectContradicts
+	}
+	return cur, effectNone
 }
 
 // ruledPlaced is an order that a person says is there: under what id, or, beyond that,
@@ -286,6 +295,9 @@ func (w *Worker) sendAgain(ctx context.Context, a *account, cur *ledger.Entry, e
 	}
 	if cur.State != order.Held {
 		return bus.Dead(wire.ReasonConflict, fmt.Errorf("order %s is %s: only a held order is sent again by a person", cur.OrderID, cur.State)).About(cur.OrderID)
+	}
+	if heldAsPlaced(&cur.Record) {
+		return bus.Dead(wire.ReasonConflict, fmt.Errorf("order %s is there, as %s: it is not sent again", cur.OrderID, cur.SupplierOrderID)).About(cur.OrderID)
 	}
 	proof, ok := order.RuledOut(ruling(ev))
 	if !ok {

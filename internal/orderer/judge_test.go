@@ -319,6 +319,38 @@ func TestWeighHeldAsPlaced(t *testing.T) {
 	}
 }
 
+// A person's word of a settled order that says more, or other, than is known of it is
+// set aside where it is seen, and moves nothing.
+func TestRuledAfterTheEnd(t *testing.T) {
+	one, other := []order.ESIM{{ICCID: "1"}}, []order.ESIM{{ICCID: "2"}}
+	for _, c := range []struct {
+		name  string
+		state order.State
+		id    string
+		there order.State
+		esims []order.ESIM
+		want  effect
+	}{
+		{"the same", order.Fulfilled, "7", order.Fulfilled, one, effectNone},
+		{"another eSIM", order.Fulfilled, "7", order.Fulfilled, other, effectContradicts},
+		{"as another order", order.Fulfilled, "8", order.Fulfilled, nil, effectContradicts},
+		{"refunded", order.Fulfilled, "", order.Refunded, nil, effectMoves},
+		{"another order refunded", order.Fulfilled, "8", order.Refunded, nil, effectContradicts},
+		{"refunded, again", order.Refunded, "7", order.Refunded, nil, effectNone},
+		{"given up there", order.Fulfilled, "7", order.Rejected, nil, effectContradicts},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cur := intentRecord(false)
+			cur.Product, cur.State, cur.Certainty, cur.SupplierOrderID, cur.ESIMs = order.ProductESIM, c.state, order.CertainPlaced, "7", one
+			ev := wire.Evidence{OrderID: "o1", Source: order.EvidencePerson, Certainty: order.CertainPlaced, SupplierOrderID: c.id, StateThere: string(c.there),
+				ESIMs: c.esims, Actor: "ann", Reason: "saw it"}
+			if r, e := testJudge(supplier.Rules{}).weigh(cur, ev); e != c.want || e == effectMoves && (r.State != c.there || r.SupplierOrderID != "7") {
+				t.Errorf("%s to %s as %s", e, r.State, r.SupplierOrderID)
+			}
+		})
+	}
+}
+
 // A gate that is shut: what was certainly not placed waits or ends, what may have
 // been placed stays as it is or is held.
 func TestShutOut(t *testing.T) {

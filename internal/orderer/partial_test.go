@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/simline/simline/internal/ledger"
 	"github.com/simline/simline/internal/order"
@@ -134,6 +135,11 @@ func TestShownInPartIsHeld(t *testing.T) {
 			if now := w.entry("again"); now.Seq != was.Seq {
 				t.Errorf("moved by %q with %d eSIMs: %s %s", ev.StateThere, len(ev.ESIMs), now.State, now.Reason)
 			}
+		}
+		buy := saidFulfilled(r)
+		buy.Certainty, buy.StateThere, buy.SendAgain, buy.ObservedAt = order.CertainNotPlaced, "", true, time.Now()
+		if reason, dead := w.worker.take(t.Context(), buy).IsDead(); !dead || reason != wire.ReasonConflict || w.entry("again").Seq != was.Seq {
+			t.Errorf("what is there was sent again, %s: %s", reason, w.entry("again").State)
 		}
 		w.evidence(saidFulfilled(r))
 		wait("again", order.Fulfilled)
