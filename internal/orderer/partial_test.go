@@ -13,6 +13,7 @@ import (
 	"github.com/simline/simline/internal/order"
 	esimflysim "github.com/simline/simline/internal/sim/esimfly"
 	"github.com/simline/simline/internal/sim/fault"
+	"github.com/simline/simline/internal/supplier"
 	"github.com/simline/simline/internal/wire"
 )
 
@@ -197,6 +198,36 @@ func TestShownInPartIsHeld(t *testing.T) {
 		}
 	})
 	w.settled()
+}
+
+// Whoever has to bring what no look shows is told of each eSIM that one does show.
+func TestEachESIMMoreIsTold(t *testing.T) {
+	w := newWorld(t)
+	a, _ := w.worker.account(order.ESIMFly, order.DefaultAccount)
+	r := flyOrder("three")
+	r.Quantity = 3
+	at := time.Now().UTC()
+	rec := order.Record{OrderID: r.OrderID, Supplier: r.Supplier, Product: r.Product, Account: r.Account, Request: r, AcceptedAt: at, At: at,
+		FirstSentAt: &at, LastSentAt: &at, State: order.Intent, Certainty: order.CertainUnknown, Attempt: 1}
+	cur, err := w.ledger.Append(t.Context(), &ledger.Entry{}, rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, shown := range []int{1, 1, 2, 1} {
+		s := supplier.Sighting{Found: true, Partial: true, Where: "status", Placement: supplier.Placement{SupplierOrderID: "7", State: order.Placed,
+			ESIMs: []order.ESIM{{ICCID: "1"}, {ICCID: "2"}}[:shown]}}
+		next, err := w.worker.follow(t.Context(), a, w.worker.judge(a, &cur.Record), cur, s, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if more := shown > named(cur.ESIMs); (next.Seq != cur.Seq) != more || named(next.ESIMs) != max(shown, named(cur.ESIMs)) || !heldAsPlaced(&next.Record) {
+			t.Errorf("%d shown, %d known: told anew: %t, with %+v", shown, named(cur.ESIMs), next.Seq != cur.Seq, next.ESIMs)
+		}
+		cur = next.Entry
+	}
+	if want := "completed at the supplier, which shows 2 of 3 eSIMs here: its dashboard has the rest"; cur.Reason != want {
+		t.Errorf("held: %s", cur.Reason)
+	}
 }
 
 // An answer was lost, a person told under what id the order is there: its looks show a
