@@ -77,6 +77,20 @@ func (m *meanwhile) Append(ctx context.Context, prev *ledger.Entry, next order.R
 	return e, err
 }
 
+// listed is the index's entry of an order, nil if there is none.
+func (w *world) listed(id string) (out *ledger.Open) {
+	w.t.Helper()
+	for o, err := range w.ledger.All(w.t.Context()) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if o.OrderID == id {
+			out = &o
+		}
+	}
+	return out
+}
+
 // A sweep passes over what waits for a switch. So no settled order may be left in the
 // index as one that does: it would be listed for as long as the switch is on.
 func TestNoSettledOrderWaitsForASwitch(t *testing.T) {
@@ -89,17 +103,6 @@ func TestNoSettledOrderWaitsForASwitch(t *testing.T) {
 		}
 		return labMsg{bus.SubjectRequest(order.EIOTCLUB, order.ProductPackage), data, 1}
 	}
-	listed := func(id string) (out *ledger.Open) {
-		for o, err := range w.ledger.All(t.Context()) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if o.OrderID == id {
-				out = &o
-			}
-		}
-		return out
-	}
 	t.Run("cancelled before its entry was written", func(t *testing.T) {
 		w.worker.ledger = &meanwhile{Ledger: w.ledger, state: order.Waiting, act: func() {
 			data := []byte(`{"order_id":"first","account":"default","reason":"changed my mind"}`)
@@ -111,7 +114,7 @@ func TestNoSettledOrderWaitsForASwitch(t *testing.T) {
 		if v := w.worker.handle(t.Context(), request("first")); !v.IsDone() || w.entry("first").State != order.Cancelled {
 			t.Fatalf("%+v, %s", v, w.entry("first").State)
 		}
-		if o := listed("first"); o != nil {
+		if o := w.listed("first"); o != nil {
 			t.Errorf("cancelled, and listed as %s for %s", o.State, o.WaitingFor)
 		}
 	})
@@ -119,7 +122,7 @@ func TestNoSettledOrderWaitsForASwitch(t *testing.T) {
 		t.Fatalf("%+v", v)
 	}
 	cur, now := w.entry("waits"), time.Now()
-	if o := listed("waits"); o == nil || o.WaitingFor != forSwitch {
+	if o := w.listed("waits"); o == nil || o.WaitingFor != forSwitch {
 		t.Fatalf("listed as %+v", o)
 	}
 	w.worker.now = func() time.Time { return now }
@@ -133,7 +136,7 @@ func TestNoSettledOrderWaitsForASwitch(t *testing.T) {
 				t.Fatal(err)
 			}
 			now = now.Add(w.timing.claim())
-			o := listed("waits")
+			o := w.listed("waits")
 			if o == nil || !w.worker.isDue(*o) {
 				t.Fatalf("no sweep comes to %+v", o)
 			}
@@ -141,7 +144,7 @@ func TestNoSettledOrderWaitsForASwitch(t *testing.T) {
 			if err := w.worker.resumeOne(t.Context(), *o); err != nil || w.entry("waits").Seq != cur.Seq {
 				t.Errorf("%v; it is %s", err, w.entry("waits").State)
 			}
-			if o := listed("waits"); o == nil || o.WaitingFor != forSwitch || w.worker.isDue(*o) {
+			if o := w.listed("waits"); o == nil || o.WaitingFor != forSwitch || w.worker.isDue(*o) {
 				t.Errorf("then listed as %+v", o)
 			}
 		})
