@@ -34,7 +34,7 @@ type Committer struct {
 	singles int  // single messages in flight
 	batched bool // a batch is in flight
 	last    uint64
-	spare   []reply // that were answered, and are free to be used again
+	spare   []reply // whose message is stored, free for the next
 	flights map[uint64]*flight
 	timer   *time.Timer // armed while there are flights
 	closed  bool
@@ -213,7 +213,7 @@ func (c *Committer) pump() {
 		if members == nil {
 			break
 		}
-		f := c.launch(members, true)
+		f := c.launch(members, false)
 		c.mu.Unlock()
 		c.send(f)
 		c.mu.Lock()

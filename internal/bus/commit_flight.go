@@ -19,7 +19,7 @@ type flight struct {
 	at      time.Time
 	ahead   int // singles that lay before the server when it left
 	batch   bool
-	once    bool // the server stores no second message for it
+	once    bool // the server knows its message by an id, and stores no second one
 }
 
 // Headers of an atomic batch.
@@ -33,15 +33,16 @@ const (
 // for a subject, and has less to do for one that it knows; so that of a single message
 // serves the next one, once it was answered.
 //
-// A PubAck does not say which message it is of: one that came twice would speak for
-// whoever has the subject then. What carries a message id or an expectation is stored
-// once, and so confirmed once, and only what was confirmed gives its subject away.
-// Whatever else is said on a subject that was used before, as a leader may say that is
-// none any more, is asked again on a new one.
+// A PubAck does not say which message it is of, and one may come twice: a new leader
+// answers what it applies of the former's, who may have answered it too. So only what
+// has a message id, and is stored once, uses a subject again, and only once a PubAck
+// said that it was stored. Of the next one a greater number is believed. Whatever else
+// is said may be another's, and is asked again on a new subject: by its id the server
+// tells what was stored the first time.
 type reply struct {
 	n       uint64
 	subject string
-	used    bool
+	seq     uint64 // of the last message that was confirmed there; 0: it is new
 }
 
 // newReply makes a reply subject that nobody had; mu is held.
@@ -52,8 +53,7 @@ func (c *Committer) newReply() reply {
 
 // launch records the flight of members, one or a batch; mu is held. What is to be sent
 // is taken down here, since who sends it may be kept waiting until it was given up.
-// spare says whether it may be answered where another was.
-func (c *Committer) launch(members []*commit, spare bool) *flight {
+func (c *Committer) launch(members []*commit, again bool) *flight {
 	f := &flight{members: members, at: time.Now(), ahead: c.singles, batch: len(members) > 1}
 	f.msgs = f.one[:0]
 	for _, p := range members {
@@ -63,9 +63,9 @@ func (c *Committer) launch(members []*commit, spare bool) *flight {
 		c.batched = true
 	} else {
 		c.singles++
-		f.once = get(f.msgs[0], HeaderMsgID) != "" || get(f.msgs[0], HeaderExpectSeq) != ""
+		f.once = get(f.msgs[0], HeaderMsgID) != ""
 	}
-	if n := len(c.spare); n > 0 && spare && f.once {
+	if n := len(c.spare); n > 0 && f.once && !again {
 		f.reply, c.spare = c.spare[n-1], c.spare[:n-1]
 	} else {
 		f.reply = c.newReply()
@@ -135,7 +135,7 @@ func (c *Committer) answer(m *nats.Msg) {
 	case a.Error != nil:
 		// Nothing of it was stored (a store that broke half way is caught by each
 		// member's own guard). One by one each learns its own fate.
-		c.oneByOne(f.members, true)
+		c.oneByOne(f.members, false)
 	case a.BatchSize != len(f.members):
 		f.fail(fmt.Errorf("batch of %d answered as %d", len(f.members), a.BatchSize))
 	default:
@@ -155,20 +155,21 @@ func (c *Committer) answerOne(f *flight, a pubAck, err error) {
 	} else {
 		err = publishError(subject, err)
 	}
-	switch confirmed := err == nil && !ack.Duplicate; {
+	switch confirmed := err == nil && !ack.Duplicate && ack.Sequence > f.reply.seq; {
 	case confirmed && f.once:
 		c.mu.Lock()
-		c.spare = append(c.spare, reply{f.reply.n, f.reply.subject, true})
+		c.spare = append(c.spare, reply{f.reply.n, f.reply.subject, ack.Sequence})
 		c.mu.Unlock()
-	case !confirmed && f.reply.used:
-		c.oneByOne(f.members, false)
+	case !confirmed && f.reply.seq > 0:
+		c.oneByOne(f.members, true)
 		return
 	}
 	f.members[0].done <- commitResult{ack, err}
 }
 
-// oneByOne sends the members of a flight again, each on its own.
-func (c *Committer) oneByOne(members []*commit, spare bool) {
+// oneByOne sends the members of a flight again, each on its own; again says that they
+// may be stored already.
+func (c *Committer) oneByOne(members []*commit, again bool) {
 	for _, p := range members {
 		c.mu.Lock()
 		if c.closed {
@@ -176,7 +177,7 @@ func (c *Committer) oneByOne(members []*commit, spare bool) {
 			p.done <- commitResult{err: fmt.Errorf("publish %s: %w: %w", p.msg.Subject, errNotSent, nats.ErrConnectionClosed)}
 			continue
 		}
-		f := c.launch([]*commit{p}, spare)
+		f := c.launch([]*commit{p}, again)
 		c.mu.Unlock()
 		c.send(f)
 	}
