@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"strconv"
@@ -20,6 +21,7 @@ type flight struct {
 	ahead   int // singles that lay before the server when it left
 	batch   bool
 	once    bool // the server knows its message by an id, and stores no second one
+	again   bool // its message was sent before, and may be stored by that
 }
 
 // Headers of an atomic batch.
@@ -54,7 +56,7 @@ func (c *Committer) newReply() reply {
 // launch records the flight of members, one or a batch; mu is held. What is to be sent
 // is taken down here, since who sends it may be kept waiting until it was given up.
 func (c *Committer) launch(members []*commit, again bool) *flight {
-	f := &flight{members: members, at: time.Now(), ahead: c.singles, batch: len(members) > 1}
+	f := &flight{members: members, at: time.Now(), ahead: c.singles, batch: len(members) > 1, again: again}
 	f.msgs = f.one[:0]
 	for _, p := range members {
 		f.msgs = append(f.msgs, p.msg)
@@ -164,7 +166,17 @@ func (c *Committer) answerOne(f *flight, a pubAck, err error) {
 		c.oneByOne(f.members, true)
 		return
 	}
-	f.members[0].done <- commitResult{ack, err}
+	f.members[0].done <- commitResult{ack, f.doubt(err)}
+}
+
+// doubt makes of a refusal what it says of the flight's message. One that was sent before
+// may be stored all the same, but not if it met another write: a cluster looks for its id
+// before it compares numbers. (A server alone does not, but never answers twice either.)
+func (f *flight) doubt(err error) error {
+	if err == nil || !f.again || errors.Is(err, ErrConflict) || errors.Is(err, ErrOutcomeUnknown) {
+		return err
+	}
+	return fmt.Errorf("%w: asked again: %w", ErrOutcomeUnknown, err)
 }
 
 // oneByOne sends the members of a flight again, each on its own; again says that they
@@ -174,7 +186,7 @@ func (c *Committer) oneByOne(members []*commit, again bool) {
 		c.mu.Lock()
 		if c.closed {
 			c.mu.Unlock()
-			p.done <- commitResult{err: fmt.Errorf("publish %s: %w: %w", p.msg.Subject, errNotSent, nats.ErrConnectionClosed)}
+			p.done <- commitResult{err: fmt.Errorf("publish %s: %w: %w", p.msg.Subject, ErrOutcomeUnknown, nats.ErrConnectionClosed)}
 			continue
 		}
 		f := c.launch([]*commit{p}, again)
@@ -225,7 +237,7 @@ func (c *Committer) land(f *flight, err error) {
 
 func (f *flight) fail(err error) {
 	for i, p := range f.members {
-		p.done <- commitResult{err: publishError(f.msgs[i].Subject, err)}
+		p.done <- commitResult{err: f.doubt(publishError(f.msgs[i].Subject, err))}
 	}
 }
 

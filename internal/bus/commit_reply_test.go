@@ -1,6 +1,7 @@
 package bus_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -135,5 +136,79 @@ func TestCommitterDoesNotTakeAnothersAnswer(t *testing.T) {
 			t.Fatalf("the second message was to be answered on %s, not where the first was, on %s", used, stale.Subject)
 		}
 		reply() // asked again
+	}
+}
+
+// What is refused on a new subject was not stored. What is refused when it is asked
+// again may be, by the first time, unless it met another write.
+func TestCommitterDoubtsWhatIsRefusedWhenAskedAgain(t *testing.T) {
+	_, b := bustest.Provisioned(t, bustest.Options{})
+	c := committer(t, b, bus.CommitOptions{})
+	answers := make(chan string, 4)
+	if _, err := b.NC.Subscribe("nowhere.at.all", func(m *nats.Msg) {
+		if m.Reply == "" {
+			return // not the last of its batch
+		}
+		if err := m.Respond([]byte(<-answers)); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	msg := func(id string) *nats.Msg { return bus.NewMsg("nowhere.at.all", id, nil) }
+	publish := func(answer ...string) error {
+		for _, a := range answer {
+			answers <- a
+		}
+		_, err := c.Publish(t.Context(), msg("id"))
+		if left := len(answers); left > 0 {
+			t.Fatalf("%q: asked %d times too few", answer, left)
+		}
+		return err
+	}
+	const (
+		stored   = `{"stream":"S","seq":7}`
+		later    = `{"stream":"S","seq":8}`
+		conflict = `{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 7"},"stream":"S","seq":0}`
+		inHand   = `{"error":{"code":409,"err_code":10158,"description":"duplicate message id is in process"},"stream":"S","seq":0}`
+	)
+	if err := publish(inHand); err == nil || errors.Is(err, bus.ErrOutcomeUnknown) {
+		t.Errorf("refused on a new subject: %v, want certainly not stored", err)
+	}
+	for _, first := range []string{stored, conflict, inHand} {
+		if err := publish(stored); err != nil { // and leaves its subject
+			t.Fatal(err)
+		}
+		if err := publish(first, inHand); !errors.Is(err, bus.ErrOutcomeUnknown) {
+			t.Errorf("%s, then in hand: %v, want unknown", first, err)
+		}
+	}
+	before := b.NC.Stats().OutMsgs
+	both := make(chan []error, 1)
+	go func() { both <- c.PublishAll(t.Context(), []*nats.Msg{msg("one"), msg("two")}) }()
+	for b.NC.Stats().OutMsgs < before+2 {
+		<-time.After(time.Millisecond)
+	}
+	answers <- stored
+	answers <- stored
+	if err := errors.Join(<-both...); err != nil {
+		t.Fatal(err)
+	}
+	if err := publish(later); err != nil {
+		t.Errorf("a greater number where another was: %v", err)
+	}
+	// Of two subjects that are free now, one is lost, and the other not asked on again.
+	if err := publish(conflict, conflict); !errors.Is(err, bus.ErrConflict) || errors.Is(err, bus.ErrOutcomeUnknown) {
+		t.Errorf("a conflict twice: %v, want certainly not stored", err)
+	}
+	// Nothing of a batch that was refused is stored.
+	c = committer(t, b, bus.CommitOptions{MinBatch: 2})
+	for range 3 {
+		answers <- inHand
+	}
+	for _, err := range c.PublishAll(t.Context(), []*nats.Msg{msg("one"), msg("two")}) {
+		if err == nil || errors.Is(err, bus.ErrOutcomeUnknown) {
+			t.Errorf("refused in a batch, then alone: %v, want certainly not stored", err)
+		}
 	}
 }
