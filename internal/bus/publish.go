@@ -114,7 +114,7 @@ func readAck(reply *nats.Msg) (a pubAck, err error) {
 		return a, nil
 	}
 	var other pubAck
-	if err := json.Unmarshal(reply.Data, &other); err != nil {
+	if err := json.Unmarshal(reply.Data, &other); err != nil || other.Seq == 0 && other.Error == nil {
 		return a, fmt.Errorf("answer %.80q", reply.Data)
 	}
 	return other, nil
@@ -137,7 +137,7 @@ func plainAck(b []byte) (a pubAck, ok bool) {
 	for i = 0; i < len(b) && b[i] >= '0' && b[i] <= '9' && i < 19; i++ {
 		a.Seq = a.Seq*10 + uint64(b[i]-'0')
 	}
-	if i == 0 {
+	if a.Seq == 0 {
 		return a, false
 	}
 	switch string(b[i:]) {

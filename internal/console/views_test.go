@@ -4,6 +4,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/simline/simline/internal/order"
 )
 
 // Every view, with something of everything: what must stand there stands there,
@@ -63,6 +66,19 @@ func TestViews(t *testing.T) {
 	for path, code := range map[string]int{"/orders/nope": 404, "/orders/a%20b": 422, "/dead/99": 404, "/dead/x": 404, "/dead?older=soon": 422, "/dead?stream=NONE": 422, "/nowhere": 404, "/assets/": 404, "/assets/../server.go": 404} {
 		if a := r.get(path); a.code != code && !(code == 404 && a.code >= 300 && a.code < 400) {
 			t.Errorf("%s: %d, want %d", path, a.code, code)
+		}
+	}
+	// What is there for certain is neither told to be there nor bought again.
+	part := life("held-part", order.ESIMFly, time.Now().UTC().Add(-time.Hour), order.Intent, order.Placed, order.Held)
+	part[2].Certainty = order.CertainPlaced
+	r.story(part...)
+	a := r.get("/orders/held-part")
+	if !strings.Contains(a.body, "the order is fulfilled") || !strings.Contains(a.body, "reject the order") {
+		t.Errorf("an order that is there for certain cannot be decided: %d %s", a.code, a.body)
+	}
+	for _, w := range []string{`value="send-again"`, `value="placed"`} {
+		if strings.Contains(a.body, w) {
+			t.Errorf("an order that is there for certain is offered %q", w)
 		}
 	}
 }
