@@ -29,11 +29,7 @@ var funcs = template.FuncMap{
 	},
 	"list": func(v ...string) []string { return v },
 	"dict": dict, "fields": strings.Fields, "spark": spark,
-	"ms": func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 },
-	// there: that the supplier has the order, and under what id, is known.
-	"there": func(c order.Certainty, supplierOrderID string) bool {
-		return c == order.CertainPlaced && supplierOrderID != ""
-	},
+	"ms":    func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 },
 	"short": func(s string) string { return s[:min(12, len(s))] },
 }
 

@@ -93,7 +93,7 @@ func (res Resolution) evidence(cur *order.Record) (wire.Evidence, error) {
 		if res.SendAgain && cur.State != order.Held {
 			return ev, invalid("order %s is %s: only a held order is sent again by a person", cur.OrderID, cur.State)
 		}
-		if res.SendAgain && cur.Certainty == order.CertainPlaced && cur.SupplierOrderID != "" {
+		if res.SendAgain && cur.There() {
 			return ev, invalid("order %s is there, as %s: it is not sent again", cur.OrderID, cur.SupplierOrderID)
 		}
 		ev.Certainty, ev.SupplierOrderID = order.CertainNotPlaced, ""
@@ -118,8 +118,7 @@ func (res Resolution) evidence(cur *order.Record) (wire.Evidence, error) {
 // placedAlready says whether it is known that an order was placed, and under that id:
 // to say so moves nothing.
 func placedAlready(cur *order.Record, id string) bool {
-	same := cur.SupplierOrderID != "" && (id == "" || id == cur.SupplierOrderID)
-	return cur.State == order.Placed || same && cur.Certainty == order.CertainPlaced
+	return cur.State == order.Placed || cur.There() && (id == "" || id == cur.SupplierOrderID)
 }
 
 // esims are those that a person brings to an order that is fulfilled: of eSIMs no

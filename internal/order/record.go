@@ -110,6 +110,10 @@ type Conflict struct {
 // MaxConflicts bounds Record.Conflicts; the first ones stay.
 const MaxConflicts = 20
 
+// There says whether it is certain that the supplier has the order, and known under
+// what id.
+func (r Record) There() bool { return r.Certainty == CertainPlaced && r.SupplierOrderID != "" }
+
 // Noted returns r with c among its conflicts; false if the like of it is there
 // already, or too many are.
 func (r Record) Noted(c Conflict) (Record, bool) {

@@ -172,7 +172,7 @@ func (j judge) sighted(cur order.Record, s supplier.Sighting) order.Record {
 // heldAsPlaced says whether an order is held although all is known but what was
 // bought: that it was placed, and under what id.
 func heldAsPlaced(r *order.Record) bool {
-	return r.State == order.Held && r.Certainty == order.CertainPlaced && r.SupplierOrderID != ""
+	return r.State == order.Held && r.There()
 }
 
 // notSeen is the outcome of a look that did not find the order. Once that has been

@@ -80,7 +80,7 @@ func news(r order.Record, p supplier.Placement) bool {
 		case order.Rejected:
 			return false // that it was not placed needs a person
 		case order.Placed: // known where only what was bought is not
-			return r.Certainty != order.CertainPlaced || r.SupplierOrderID == ""
+			return !r.There()
 		}
 	}
 	return true
